@@ -19,7 +19,7 @@ from flowkit.flow.params import DEFAULT_BOUND
     help="Flow bound of the imported images in pixels (denseflow's -b, by default 32 there).",
 )  # fmt: skip
 @click.option("--fps", type=float,
-              help="Frame rate of the videos; only an export records it.")  # fmt: skip
+              help="Frame rate of the videos that no export has recorded.")  # fmt: skip
 @click.option("--dataset", help="Dataset name to record in a new store.")
 def import_(
     folder: Path, store: Path, format: str, bound: float | None, fps: float | None,

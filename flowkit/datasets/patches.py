@@ -1,6 +1,6 @@
 """Feed PyTorch with log-mel patches of videos, for audio networks such as a VGG-16.
 
-    patches of a video (96 windows × 64 mel bands each) ─ K of them ─ network inputs of one channel
+    patches of a video (96 time steps × 64 mel bands) ─ K of them ─ network inputs of one channel
 
 Long et al., "Attention Clusters", CVPR 2018, §5.2: patches are "processed just like an image". A
 sample has K patches, chosen as TSN chooses snippets (see sampling.py): training uses a random patch

@@ -81,15 +81,15 @@ class FrameFolderReader:
     ) -> None:
         """List the folder and decode its first image."""
         for name, rate in (("fps", fps), ("frame_rate", frame_rate)):
-            if rate is not None and not 0 < rate < float("inf"):
-                raise UsageError(f"{name} must be a positive number, got {rate}")
+            if rate is not None and not (0 < rate < float("inf") and round_rate(rate)):
+                raise UsageError(f"{name} must be a positive number, at least 1e-6, got {rate}")
         self._path, self._rgb = path, rgb
         self._label = get_display_name(path)
         self.warnings: list[str] = []
         if frame_rate is None:
             self._note_unknown_rate(fps)
-        self._rate = Fraction(frame_rate or DEFAULT_FRAME_RATE).limit_denominator(1_000_000)
-        self._fps = None if fps is None else Fraction(fps).limit_denominator(1_000_000)
+        self._rate = round_rate(frame_rate or DEFAULT_FRAME_RATE)
+        self._fps = None if fps is None else round_rate(fps)
         self.frame_rate = (frame_rate or DEFAULT_FRAME_RATE) if fps is None else float(fps)
         self._names = list_frames(path)
         first = self._decode(self._names[0])[1]
@@ -152,7 +152,7 @@ class FrameFolderReader:
         interval = 1 / self._rate
         files = (TimedFile(name, n * TICKS) for n, name in enumerate(self._names))
         for file, count in resample_frames(
-            files, self._fps, interval / TICKS, interval, self.warnings
+            files, self._fps, interval / TICKS, interval, self.warnings, max_gap=interval
         ):
             yield file.name, count
 
@@ -194,3 +194,8 @@ class FrameFolderReader:
 
     def __exit__(self, *exception: object) -> None:
         """Do nothing: no file stays open."""
+
+
+def round_rate(rate: float) -> Fraction:
+    """Return a frame rate as a fraction with a denominator of at most a million."""
+    return Fraction(rate).limit_denominator(1_000_000)

@@ -17,7 +17,12 @@ MAX_BACKWARD_STEP = 1
 
 
 def resample_frames(
-    frames: Iterator[Any], fps: Fraction, tick: Fraction, interval: Fraction, warnings: list[str]
+    frames: Iterator[Any],
+    fps: Fraction,
+    tick: Fraction,
+    interval: Fraction,
+    warnings: list[str],
+    max_gap: Fraction | int = MAX_GAP,
 ) -> Iterator[tuple[Any, int]]:
     """Select the frames that are shown at the times k/fps.
 
@@ -28,6 +33,7 @@ def resample_frames(
         tick: Seconds per tick.
         interval: Seconds to assume between two frames if timestamps are missing.
         warnings: A list to which a line is added if the timestamps jump, which ends the output.
+        max_gap: Seconds that one frame may be shown.
 
     Yields:
         Each frame that is shown at least once, and how many times it occurs in the output.
@@ -36,10 +42,10 @@ def resample_frames(
     shown_time = Fraction(0)
     current_frame: Any = None
     for count, (time, frame) in enumerate(compute_presentation_times(frames, tick, interval)):
-        if current_frame is not None and not -MAX_BACKWARD_STEP <= time - shown_time <= MAX_GAP:
+        if current_frame is not None and not -MAX_BACKWARD_STEP <= time - shown_time <= max_gap:
             warnings.append(
-                f"decoding broke after frame {count}: its clock jumps from "
-                f"{float(shown_time):.3f} s to {float(time):.3f} s"
+                f"the timestamps jump after frame {count} from {float(shown_time):.3f} s to "
+                f"{float(time):.3f} s: the rest is left out"
             )
             break
         shown_time = max(shown_time, time)

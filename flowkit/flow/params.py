@@ -129,6 +129,8 @@ class LevelSchedule:
 
 DEFAULT_BOUND = 20.0
 """Displacement in pixels beyond which flow is clipped, where nothing else is stated."""
+MAX_BOUND = 1e30
+"""All bounds are below this one, in pixels."""
 MEDIAN_SIDES = (1, 3, 5)
 PER_LEVEL = ("warps", "epsilon", "median_side")
 NEUTRAL_VALUES = {

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowkit.errors import FlowError
-from flowkit.flow.params import DEFAULT_BOUND
+from flowkit.flow.params import DEFAULT_BOUND, MAX_BOUND
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -123,8 +123,8 @@ def check_bound(bound: float) -> None:
     Raises:
         FlowError: The bound is not positive, or too large.
     """
-    if not 0 < bound < 1e30:
-        raise FlowError(f"bound must be positive pixels, got {bound}")
+    if not 0 < bound < MAX_BOUND:
+        raise FlowError(f"bound must be positive pixels below {MAX_BOUND:g}, got {bound}")
 
 
 def _check_bytes(q: U8) -> None:

@@ -5,11 +5,11 @@ A video is a folder that holds ``img_<number>.jpg``, or ``flow_x_<number>.jpg`` 
 flow field fewer than frames.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowkit.annotations.video_files import walk_folders
 from flowkit.errors import VideoError
 
 FORMATS = ("denseflow", "mmaction2")
@@ -56,16 +56,20 @@ def find_folders(folder: Path) -> list[Path]:
     """Find the folders that hold numbered images.
 
     Args:
-        folder: Folder to search, with everything below it except hidden folders.
+        folder: Folder to search, with everything below it except hidden folders. Links to folders
+            are followed.
 
     Returns:
         Paths of the folders with images, sorted.
+
+    Raises:
+        UsageError: A folder cannot be listed.
     """
     matches = []
-    for path, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        if any(IMAGE_FILE.fullmatch(name) for name in files):
-            matches.append(Path(path))
+    for content in walk_folders(folder) if folder.is_dir() else ():
+        path = folder / content.path
+        if content.has_images and any(IMAGE_FILE.fullmatch(file.name) for file in path.iterdir()):
+            matches.append(path)
     return sorted(matches)
 
 

@@ -73,8 +73,8 @@ def import_folders(
             numbers start at 0 or 1 is detected.
         bound: Bound in pixels of the quantization of the files, which the store keeps. Default:
             that of ``export.json``, if `export` wrote the folder, else 20.
-        fps: Frames per second of the videos, above 0 and at most `MAX_FPS`. None is allowed only if
-            ``videos.csv`` of an export records it.
+        fps: Frames per second of the videos that ``videos.csv`` of an export does not list, above 0
+            and at most `MAX_FPS`. None is allowed only if it lists all of them.
         quality: JPEG quality of the flow images in the store, 1–100.
         dataset: Name of the dataset to record in a new store.
         progress: Called after each video with the number of finished videos and the total.
@@ -84,8 +84,8 @@ def import_folders(
         the store. Videos that the store already has are kept.
 
     Raises:
-        UsageError: If there is nothing to import, the frame rate is unknown or out of range, the
-            bound is not the recorded one, or the lists of an export are damaged.
+        UsageError: If there is nothing to import, a folder cannot be listed, a frame rate or bound
+            is out of range, or `choose_bound` or `name_videos` raises it.
         RecipeError: If the store was made with a different recipe, or of another dataset.
         LockedError: If another process is writing to the store.
 
@@ -181,9 +181,19 @@ def name_videos(
         Folder, id and frames per second of each video.
 
     Raises:
-        UsageError: If the frame rate of a video is unknown, or ``videos.csv`` is damaged.
+        UsageError: If the frame rate of a video is unknown, if all videos are exported ones and
+            another rate is stated than is recorded, if two folders have one id, or if
+            ``videos.csv`` is damaged.
     """
     exported = {folder / text_to_path(row["name"]): row for row in read_exported(folder)}
+    if fps is not None and exported.keys() >= set(video_folders):
+        for path in video_folders:
+            recorded = float(exported[path]["fps"])
+            if recorded != fps:
+                raise UsageError(
+                    f"{path}: videos.csv records {recorded:g} frames per second, got --fps "
+                    f"{fps:g}; leave out --fps"
+                )
     videos = []
     for path in video_folders:
         row = exported.get(path)
@@ -195,6 +205,12 @@ def name_videos(
             videos.append((path, path_to_text(name), fps))
         else:
             raise UsageError(f"{path}: the files do not record the frame rate; pass it with --fps")
+    first_paths: dict[str, Path] = {}
+    for path, id, _ in videos:
+        if first_paths.setdefault(id, path) != path:
+            raise UsageError(
+                f"{first_paths[id]} and {path} both have the id {id!r}; rename one of them"
+            )
     return videos
 
 
@@ -212,8 +228,8 @@ def read_exported(folder: Path) -> list[dict[str, str]]:
         return []
 
 
-class VideoFileReader:
-    """Reads the files of one video, and computes the fingerprint of the video while doing so.
+class FolderImageReader:
+    """Reads the images in the folder of a video, and computes the fingerprint of the video.
 
     The attribute ``shape`` is the height and width of all images, once one has been read.
     """
@@ -278,7 +294,7 @@ def import_video(writer: ShardWriter, video: FrameFolder, flow: FlowRecipe | Non
     Raises:
         VideoError: If a file cannot be decoded, or differs in size from the files before it.
     """
-    reader = VideoFileReader()
+    reader = FolderImageReader()
     writer.begin(video.id)
     try:
         for t in range(video.frames):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flowkit.errors import UsageError
-from flowkit.flow.params import DEFAULT_BOUND, PRESETS, TVL1Params
+from flowkit.flow.params import DEFAULT_BOUND, MAX_BOUND, PRESETS, TVL1Params
 from flowkit.recipe.frames import DEFAULT_QUALITY, check_quality
 
 
@@ -48,8 +48,10 @@ class FlowRecipe:
     def __post_init__(self) -> None:
         """Check the quality and the bound."""
         check_quality(self.quality)
-        if not self.bound > 0:
-            raise UsageError(f"flow bound must be positive pixels, got {self.bound}")
+        if not 0 < self.bound < MAX_BOUND:
+            raise UsageError(
+                f"flow bound must be positive pixels below {MAX_BOUND:g}, got {self.bound}"
+            )
         if self.step == 0:
             raise UsageError(
                 "flow step must be a number of frames, 1 or more, or -1 or less; got 0"

@@ -33,7 +33,10 @@ class VideoStore(Protocol):
 
     @property
     def flow_step(self) -> int:
-        """Return how many frames lie between a frame and the one that its flow leads to."""
+        """Return the step of flow: frames from a frame to the one that its flow leads to.
+
+        It is below 0 for backward flow.
+        """
 
 
 class Video:
@@ -297,8 +300,8 @@ class Video:
     def check_column(self, stream: str, column: str) -> None:
         """Check a column of the batches that hold a stream, if the store was opened to check reads.
 
-        What maps the shards, rather than reading them, calls this before it uses their bytes. A
-        batch is checked once.
+        Code that maps shards into memory, instead of reading them, calls this before it uses their
+        bytes. A batch is checked once.
 
         Args:
             stream: Name of the stream.

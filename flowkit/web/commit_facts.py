@@ -12,11 +12,12 @@ from typing import Any
 from flowkit.errors import FlowkitError
 from flowkit.store import Video
 from flowkit.store.format.records import load_record, make_record_error
-from flowkit.streams import STREAMS
 from flowkit.web.open_store import StoreView
 
 KEPT_RECORDS = 8
 """Commit records whose facts are kept."""
+DEFAULT_FACTS: dict[str, Any] = {"warnings": [], "provenance": {}}
+"""The facts of a video, with their values where a record lacks them."""
 
 
 def describe_records(root: Path, view: StoreView, video: Video) -> list[dict[str, Any]]:
@@ -41,8 +42,7 @@ def describe_records(root: Path, view: StoreView, video: Video) -> list[dict[str
         shard = index.shards[location[0]]
         if shard not in records:
             records[shard] = {"shard": shard, "streams": [], **read_facts(root, shard, video.id)}
-        if (STREAMS[stream].folder if stream in STREAMS else stream) == shard.rpartition("/")[0]:
-            records[shard]["streams"].append(stream)
+        records[shard]["streams"].append(stream)
     return list(records.values())
 
 
@@ -75,11 +75,8 @@ def load_facts(path: Path, inode: int, mtime_ns: int) -> dict[str, dict[str, Any
     facts = {}
     try:
         for entry in values["videos"]:
-            chosen = {name: entry.get(name, empty) for name, empty in EMPTY.items()}
+            chosen = {name: entry.get(name, value) for name, value in DEFAULT_FACTS.items()}
             facts[entry["id"]] = shared.setdefault(json.dumps(chosen), chosen)
     except (KeyError, TypeError, AttributeError) as error:
         raise make_record_error(path, error) from None
     return facts
-
-
-EMPTY: dict[str, Any] = {"warnings": [], "provenance": {}}

@@ -49,7 +49,10 @@ def pad_same(x: Tensor, window: Sizes, stride: Sizes) -> Tensor:
 
 
 def pool_max(x: Tensor, window: Sizes, stride: Sizes) -> Tensor:
-    """Max-pool features. The zeros of the padding take part, so a maximum of negative values is 0.
+    """Max-pool features.
+
+    The zeros of the padding take part: in a window that reaches it, a maximum of negative values
+    is 0.
 
     Args:
         x: Features (B, C, T, H, W).

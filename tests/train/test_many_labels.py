@@ -12,7 +12,7 @@ from flowkit.errors import UsageError
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from models.weights.pretrained import read_weights
 from train.evaluation.evaluate import evaluate
-from train.evaluation.scores import average_views, load_scores
+from train.evaluation.scores import combine_views, load_scores
 from train.loop.losses import find_correct
 from train.loop.session import train
 from train.report.figures import Source
@@ -134,10 +134,10 @@ def test_each_class_is_asked_by_itself():
 
 def test_the_highest_view_of_each_class():
     logits = torch.tensor([[0.0, 2.0], [1.0, -3.0]])
-    highest, chances = average_views(logits, "many", "max")
+    highest, chances = combine_views(logits, "many", "max")
     assert highest.tolist() == [1.0, 2.0]
     np.testing.assert_allclose(chances, 1 / (1 + np.exp([-1.0, -2.0])), rtol=1e-6)
-    mean, chances = average_views(logits, "many")
+    mean, chances = combine_views(logits, "many")
     assert mean.tolist() == [0.5, -0.5]
     np.testing.assert_allclose(chances, logits.sigmoid().mean(0))
 

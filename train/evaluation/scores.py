@@ -1,15 +1,16 @@
 # ruff: noqa: N803
-"""Average the scores of videos over views, save and fuse them, and compute metrics.
+"""Combine the scores of videos over views, save and fuse them, and compute metrics.
 
-A video has one score for each class: the mean over all its views (segments × crops). A branch is
-the network of one stream. The scores of the branches are fused by a weighted sum. Chi et al. 2019,
-§4.4, fuse frame by frame and then average, which is equivalent because both are sums. Averaging
-logits differs from averaging probabilities, so both averages are kept.
+A video has one score for each class: the mean or the maximum over all its views (segments ×
+crops). A branch is the network of one stream. The scores of the branches are fused by a weighted
+sum. Chi et al. 2019, §4.4, fuse frame by frame and then average, which is equivalent because both
+are sums. Combining logits differs from combining probabilities, so both results are kept.
 
     N C  videos, classes
 """
 
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +22,13 @@ from train.evaluation.average_precision import measure_average_precision
 from train.recipe.recipe import Recipe
 from train.runs.run import RunError
 
-Labels = Literal["one", "many"]
+LabelKind = Literal["one", "many"]
+"""Whether each video has one label, or may have many."""
 Views = Literal["mean", "max"]
 """How the scores of the views of a video are combined."""
 # Metrics that `measure` returns, with their titles in tables. The first one represents a result.
 # average_precision.py defines mAP and wAP (as Charades does), and mAP as scikit-learn does.
-METRICS: dict[Labels, dict[str, str]] = {
+METRICS: dict[LabelKind, dict[str, str]] = {
     "one": {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"},
     "many": {"mAP": "mAP", "wAP": "wAP", "mAP_sklearn": "mAP (sklearn)"},
 }
@@ -45,12 +47,12 @@ def list_metrics(recipe: Recipe) -> dict[str, str]:
     return {key: title for key, title in metrics.items() if key != "top5"}
 
 
-def choose_metric(labels: Labels) -> tuple[str, str]:
+def choose_metric(label_kind: LabelKind) -> tuple[str, str]:
     """Return the key and the title of the metric that represents a result.
 
     It is top1 for recipes with ``labels: one``, and mAP for ``labels: many``.
     """
-    return next(iter(METRICS[labels].items()))
+    return next(iter(METRICS[label_kind].items()))
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,10 @@ class Scores:
     labels: npt.NDArray[Any]
     """Class ids (N,), or 0 and 1 (N, C) with many labels."""
     logits: F32
-    """Averaged logits (N, C)."""
+    """Logits (N, C), combined over views."""
     softmax: F32
-    """Averaged probabilities (N, C): softmax, or with many labels the sigmoid of each class."""
+    """Probabilities (N, C), combined over views: softmax, or with many labels the sigmoid of each
+    class."""
 
     def save(self, path: Path) -> None:
         """Save the scores as an .npz file, atomically."""
@@ -74,7 +77,7 @@ class Scores:
         incomplete.replace(path)
 
     def get_averages(self, over: Literal["logits", "softmax"]) -> F32:
-        """Return the averages of one kind, (N, C)."""
+        """Return the combined logits or probabilities, (N, C)."""
         return self.logits if over == "logits" else self.softmax
 
 
@@ -82,15 +85,26 @@ def load_scores(path: Path) -> Scores:
     """Load a file written by `Scores.save`.
 
     Raises:
-        RunError: The file is missing or damaged.
+        RunError: The file is missing, cannot be read, or is damaged.
     """
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise RunError(f"no scores at {path}; run flowkit evaluate first") from error
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot read the scores ({error.strerror}); check its permissions and the disk"
+        ) from error
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as file:
             ids = tuple(map(str, file["ids"].tolist()))
             scores = Scores(ids, file["labels"], file["logits"], file["softmax"])
         check_shapes(scores)
-    except FileNotFoundError as error:
-        raise RunError(f"no scores at {path}; run flowkit evaluate first") from error
+    except MemoryError as error:
+        raise RunError(
+            f"{path}: not enough memory for the scores ({error}); free memory, or, if the file is "
+            "damaged, run flowkit evaluate again"
+        ) from error
     except Exception as error:  # zipfile, zlib and numpy raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise RunError(
@@ -145,23 +159,23 @@ def fuse_scores(
     return Scores(rgb.ids, rgb.labels, fused, fused)
 
 
-def average_views(
-    logits_VC: torch.Tensor, labels: Labels = "one", views: Views = "mean"
+def combine_views(
+    logits_VC: torch.Tensor, label_kind: LabelKind = "one", views: Views = "mean"
 ) -> tuple[F32, F32]:
-    """Average the logits of one video's views, and the probabilities.
+    """Combine the logits of one video's views, and the probabilities.
 
     Args:
         logits_VC: Logits (V, C) of the V views.
-        labels: "one" uses softmax, "many" sigmoid.
+        label_kind: "one" uses softmax, "many" sigmoid.
         views: "mean" for the mean over views, "max" for the maximum of each class.
 
     Returns:
         Logits and probabilities, (C,) each.
     """
     logits = logits_VC.float().cpu()
-    probabilities = logits.softmax(dim=1) if labels == "one" else logits.sigmoid()
-    average = torch.amax if views == "max" else torch.mean
-    return average(logits, dim=0).numpy(), average(probabilities, dim=0).numpy()
+    probabilities = logits.softmax(dim=1) if label_kind == "one" else logits.sigmoid()
+    combine = torch.amax if views == "max" else torch.mean
+    return combine(logits, dim=0).numpy(), combine(probabilities, dim=0).numpy()
 
 
 def format_gflops(flops: float | None) -> str:
@@ -196,7 +210,7 @@ def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
 
     label_scores = np.take_along_axis(scores, labels[:, None], axis=1)
     rank = (scores >= label_scores).sum(axis=1) - 1
-    predicted = predict_classes(scores, rank, labels)
+    predicted = predict_classes(scores, labels)
     mean_class = recall_score(labels, predicted, labels=np.unique(labels), average="macro")
     return {
         "top1": float((rank < 1).mean()),
@@ -206,15 +220,14 @@ def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
     }
 
 
-def predict_classes(
-    scores: F32, rank: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Return the predicted class of each video; on a tie with the right class, a wrong one."""
-    best = scores.argmax(axis=1)
-    tied = (best == labels) & (rank > 0)
+def predict_classes(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the predicted class of each video, (N,): on a tie with the right one, a wrong one."""
+    rows = np.arange(len(labels))
     wrong_scores = scores.copy()
-    wrong_scores[np.arange(len(labels)), labels] = -np.inf
-    predicted: npt.NDArray[np.int64] = np.where(tied, wrong_scores.argmax(axis=1), best)
+    wrong_scores[rows, labels] = -np.inf
+    best_wrong = wrong_scores.argmax(axis=1)
+    is_right = scores[rows, labels] > wrong_scores[rows, best_wrong]
+    predicted: npt.NDArray[np.int64] = np.where(is_right, labels, best_wrong)
     return predicted
 
 
@@ -230,5 +243,6 @@ def count_confusions(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[
     """Count videos by (true class, predicted class), (C, C)."""
     from sklearn.metrics import confusion_matrix
 
-    matrix: Any = confusion_matrix(labels, scores.argmax(axis=1), labels=np.arange(scores.shape[1]))
+    predicted = predict_classes(scores, labels)
+    matrix: Any = confusion_matrix(labels, predicted, labels=np.arange(scores.shape[1]))
     return np.asarray(matrix, np.int64)

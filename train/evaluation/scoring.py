@@ -19,7 +19,7 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.distributed.parallel import choose_layout, make_autocast
 from train.evaluation.processes import ScoringProcesses, open_processes
-from train.evaluation.scores import Scores, average_views, fuse_scores
+from train.evaluation.scores import Scores, combine_views, fuse_scores
 from train.recipe.recipe import Branch
 from train.runs.phases import Phase, Scoring, list_phases
 from train.runs.run import Run, RunError, Settings
@@ -198,7 +198,7 @@ def score_batches(
                 logits = task.test_scores(network, batch, job.phase, device)
             averages: dict[Branch, list[Any]] = {
                 branch: [
-                    average_views(views, recipe.labels, recipe.testing.views)
+                    combine_views(views, recipe.labels, recipe.testing.views)
                     for views in logits[branch]
                 ]
                 for branch in job.branches

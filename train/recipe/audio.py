@@ -57,9 +57,9 @@ class AudioRecipe(BaseRecipe):
         }  # fmt: skip
         for name, value in image_settings.items():
             if value:
-                raise_image_setting(name)
+                refuse_image_setting(name)
 
 
-def raise_image_setting(name: str) -> None:
+def refuse_image_setting(name: str) -> None:
     """Raise the UsageError for a setting that only networks of images have."""
     raise UsageError(f"{name} is for images: leave it out with streams: [audio]")

@@ -6,7 +6,7 @@ The keys of a recipe file are those of `RecipeFile`. Its kind depends on which o
     streams with audio    AudioRecipe
     otherwise             ImageRecipe
 
-A key that the kind does not use must be left out or have its default.
+A key of the file that the kind does not use must be left out or have its default.
 """
 
 from dataclasses import asdict, fields
@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from flowkit.errors import UsageError
 from flowkit.streams import StreamName
-from train.recipe.audio import AudioRecipe, raise_image_setting
+from train.recipe.audio import AudioRecipe, refuse_image_setting
 from train.recipe.base import BaseRecipe, CommonFields
 from train.recipe.feature_sets import FeatureSetRecipe
 from train.recipe.images import ImageRecipe
@@ -51,6 +51,11 @@ def choose_class(file: RecipeFile) -> type[Recipe]:
             training does not have.
     """
     if file.sets is not None:
+        if file.streams != RecipeFile.streams:
+            raise UsageError(
+                "streams is for images and audio: leave it out with sets, and choose features "
+                "with sets.streams"
+            )
         for name, default in (("data", Data()), ("network", Network()), ("iterations", 0)):
             if getattr(file, name) != default:
                 raise UsageError(f"{name} is for images: leave it out with sets")
@@ -63,7 +68,7 @@ def choose_class(file: RecipeFile) -> type[Recipe]:
             "with other streams, extract its features and train on them with sets"
         )
     if file.iterations:
-        raise_image_setting("iterations")
+        refuse_image_setting("iterations")
     return AudioRecipe
 
 
@@ -80,7 +85,9 @@ def make_recipe(values: Any, recipe_name: str) -> Recipe:
     file: RecipeFile = parse(RecipeFile, values, recipe_name)
     try:
         kind = choose_class(file)
-        recipe = kind(**{field.name: getattr(file, field.name) for field in fields(kind)})
+        # Keys that are left out have the default of the kind.
+        names = [field.name for field in fields(kind) if field.name in values]
+        recipe = kind(**{name: getattr(file, name) for name in names})
         recipe.check()
     except UsageError as error:
         raise UsageError(f"{recipe_name}: {error}") from error

@@ -33,7 +33,10 @@ class OpenRun:
         return Source(run=self.run)
 
     def list_scores(self) -> list[str]:
-        """List the names of the run's scores; empty if it was not evaluated."""
+        """List the names of the run's scores; empty if it has none, or its results are damaged.
+
+        The means over splits (``mean/…``) are left out, since they have no file.
+        """
         try:
             names = self.source.results()["scores"]
         except RunError:
@@ -79,8 +82,8 @@ def open_runs(paths: Sequence[Path], store: Store) -> dict[str, OpenRun]:
     Returns:
         The runs by key, in the order of the paths.
 
-    A run may be of another store than it was trained on, if both have the same classes and features
-    (`Run.check_store`), as for `flowkit evaluate`; then its `note` says so.
+    The store may be another one than a run was trained on, if both have the same classes and
+    features (`Run.check_store`), as for `flowkit evaluate`; then its `note` says so.
 
     Raises:
         UsageError: A path is no run, or the store does not fit the run.

@@ -11,7 +11,7 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from flowkit.web.keys import make_key
 from train.evaluation.evaluate import join_name
-from train.evaluation.scores import F32, Scores
+from train.evaluation.scores import F32, Scores, predict_classes
 from train.runs.phases import list_scorings
 from train.tasks.registry import find_task
 from train.web.open_runs import OpenRun
@@ -124,7 +124,8 @@ def judge_videos(run: OpenRun, name: str, scores: Scores) -> tuple[npt.NDArray[n
         The predicted class, its probability, and the negative log probability of the true class,
         (N,) each.
     """
-    predicted = scores.get_averages(run.run.recipe.testing.over).argmax(axis=1)
+    averages = scores.get_averages(run.run.recipe.testing.over)
+    predicted = predict_classes(averages, scores.labels)
     probabilities = compute_probabilities(run, name, scores)
     rows = np.arange(len(scores.labels))
     loss = -np.log(probabilities[rows, scores.labels].clip(1e-30))

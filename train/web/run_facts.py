@@ -14,6 +14,7 @@ from train.report.figures.curves import list_curves, read_epochs
 from train.report.figures.drawing import Drawing, NotApplicable
 from train.report.figures.tables import list_iterations, list_parameters
 from train.runs.phases import list_phases
+from train.runs.run import RunError
 from train.web.attention_kind import find_kind
 from train.web.open_runs import OpenRun
 
@@ -40,7 +41,7 @@ def describe_run(run: OpenRun) -> dict[str, Any]:
         "labels": recipe.labels,
         "note": run.note,
         "unfinished": unfinished,
-        "state": describe_state(unfinished, bool(names)),
+        "state": "" if names else describe_state(run, unfinished),
         "scores": names,
         "best": run.source.best_score() if names else None,
         "metrics": list_metrics(recipe),
@@ -53,15 +54,18 @@ def describe_run(run: OpenRun) -> dict[str, Any]:
     }
 
 
-def describe_state(unfinished: list[str], evaluated: bool) -> str:
-    """Say in one line what a run needs before it has scores; empty if it has them."""
-    if unfinished and not evaluated:
+def describe_state(run: OpenRun, unfinished: list[str]) -> str:
+    """Say in one line what a run without scores needs before it has them."""
+    if unfinished:
         return (
             f"Not finished (phases to train: {', '.join(unfinished)}); `flowkit train` continues it"
         )
-    if not evaluated:
-        return "Not evaluated; `flowkit evaluate` writes its scores"
-    return ""
+    try:
+        run.source.results()
+    except RunError as error:
+        if (run.run.path / "results.json").exists():
+            return str(error)
+    return "Not evaluated; `flowkit evaluate` writes its scores"
 
 
 def describe_tables(run: OpenRun) -> list[dict[str, Any]]:

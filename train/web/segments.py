@@ -9,7 +9,7 @@ import torch
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.evaluation.predict import choose_scoring, combine_scores
-from train.evaluation.scores import F32, average_views
+from train.evaluation.scores import F32, combine_views
 from train.recipe.recipe import AudioRecipe, Branch, ImageRecipe
 from train.runs.phases import Scoring, list_phases
 from train.runs.run import Run
@@ -116,7 +116,7 @@ def score_segments(
             # The views of a sample are all crops of its first segment, then those of the second …
             by_segment = scores[branch][0].unflatten(0, (len(starts), -1))
             views, times[branch] = recipe.testing.views, starts
-            segments[branch] = [average_views(v, recipe.labels, views) for v in by_segment]
+            segments[branch] = [combine_views(v, recipe.labels, views) for v in by_segment]
     return segments, times
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flowkit.store import Store
+from train.evaluation.scores import predict_classes
 from train.web.open_runs import OpenRun
 from train.web.predictions import ORDERS, Filter, list_videos
 
@@ -62,7 +63,8 @@ def list_scored_videos(run: OpenRun, score: str, store: Store) -> dict[str, Any]
         for order in ORDERS
     }
     places = {video["id"]: place for place, video in enumerate(listed["id"])}
-    predicted = scores.get_averages(run.run.recipe.testing.over).argmax(axis=1)
+    averages = scores.get_averages(run.run.recipe.testing.over)
+    predicted = predict_classes(averages, scores.labels)
     return {
         "score": score,
         "videos": listed["id"],

@@ -15,8 +15,8 @@ that the addresses of a row in all planes are one address plus constants:
              (a pass over the image that computes DEPTH iterations) reads one and writes the other
     frozen   ∂₁I₁ ∂₂I₁ ρ(0) 1/|∇I₁|², which change only when the second frame is warped
 
-The symbols are those of `cpu/tvl1.py`. A "warp" of 32 lanes is NVIDIA's word for threads that run
-together; warping a frame is something else. A coarse level uses the start of a pair's memory.
+The symbols are those of `cpu/tvl1.py`. A "warp" is NVIDIA's word for 32 threads that run together,
+its lanes; warping a frame is something else. A coarse level uses the start of a pair's memory.
 Memory is set to zero when it is allocated, because lanes beyond the image read it; what they
 compute from it never reaches a pixel.
 """

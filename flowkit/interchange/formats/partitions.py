@@ -30,12 +30,12 @@ class Partitions:
     by_id: dict[str, str]
     """Name of the partition of each video, by id."""
     subsets: dict[str, tuple[str, ...]]
-    """Names in files of the subsets that a partition is in, by the name of the partition. Videos
+    """The subsets of a partition, as file names spell them, by the name of the partition. Videos
     that are in no subset count as a subset of the partition's name.
     """
 
     def find_subsets(self, id: str) -> tuple[str, ...] | None:
-        """Return the names in files of a video's subsets; None if it is not part of the export."""
+        """Return a video's subsets, as file names spell them; None if it is not in the export."""
         return self.subsets[self.by_id[id]] if id in self.by_id else None
 
 

@@ -1,5 +1,8 @@
 """Plan the shards of an export, and record those that are finished.
 
+A shard is a file of samples. Its videos are in one partition (partitions.py): they are in the same
+subsets.
+
 Videos are ordered by a digest of their ids, so that neighbours in a shard have nothing in common:
 readers of shards shuffle only what is in their buffer. A shard is closed when it has reached the
 given size. So the videos of a shard depend only on its first video, and an export that continues
@@ -27,7 +30,7 @@ class Shard:
     name: str
     """Its name without the suffix."""
     partition: str
-    """Name of the partition that its videos belong to."""
+    """Name of the partition that its videos are in."""
     ids: tuple[str, ...]
     """Ids of its videos, in order."""
 
@@ -39,7 +42,7 @@ class ShardRecord:
     name: str
     """Its name without the suffix."""
     subsets: tuple[str, ...]
-    """Names in files of the subsets that all of its videos are in."""
+    """The subsets of its videos, as file names spell them."""
     bytes: int
     """Size of the file."""
     videos: tuple[tuple[str, str, int], ...]

@@ -29,6 +29,9 @@ from flowkit.store.format.schema import (
     encode_json,
 )
 
+SPARE_MB = 64
+"""Megabytes beyond those of a shard that the message of a full disk asks for."""
+
 
 class HashedFile:
     """A new file that is locked before its first byte, and hashed while it is written.
@@ -121,7 +124,8 @@ class ShardFile:
     @contextmanager
     def _close_on_error(self) -> Iterator[None]:
         try:
-            with convert_disk_errors(self.file.path, f"{self.file.bytes / 1e6 + 64:,.0f} MB"):
+            needed = f"{self.file.bytes / 1e6 + SPARE_MB:,.0f} MB"
+            with convert_disk_errors(self.file.path, needed):
                 yield
         except BaseException:
             self.file.close()

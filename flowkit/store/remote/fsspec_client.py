@@ -6,12 +6,13 @@ hf://datasets/USER/NAME/path/of/store   needs huggingface_hub, which brings fssp
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from flowkit.errors import StoreError, UsageError
 from flowkit.store.remote.failures import call_with_retries
 from flowkit.store.remote.objects import ObjectState, Range
-from flowkit.store.remote.settings import REQUESTS
+from flowkit.store.remote.settings import MAX_REQUESTS
 
 TAGS = ("ETag", "etag", "blob_id", "mtime", "created", "LastModified", "last_commit")
 """Keys of fsspec's description of a file that tell one content from another."""
@@ -19,6 +20,10 @@ TAGS = ("ETag", "etag", "blob_id", "mtime", "created", "LastModified", "last_com
 
 class FsspecClient:
     """The objects below a path of an fsspec file system, only for reading.
+
+    The file system keeps the listings of folders, which have the states of objects. They are
+    forgotten whenever a file directly in the store's folder is read, such as the index, thus each
+    time a store is opened. Shards and their records never change.
 
     Args:
         url: URL of the store.
@@ -28,8 +33,8 @@ class FsspecClient:
 
     def __init__(self, url: str, files: Any, root: str) -> None:
         self.url, self._files, self._root = url, files, root.rstrip("/")
-        self._pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="flowkit-remote")
-        self._states: dict[str, ObjectState] = {}
+        self._pool = ThreadPoolExecutor(MAX_REQUESTS, thread_name_prefix="flowkit-remote")
+        self._lock = Lock()  # listings are not forgotten while a state is looked up
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[tuple[bytes, ObjectState]]:
         """Read ranges of bytes side by side."""
@@ -37,7 +42,7 @@ class FsspecClient:
 
     def _read_range(self, wanted: Range) -> tuple[bytes, ObjectState]:
         name, start, length = wanted
-        state = self._states.get(name) or self.find_state(name)
+        state = self.find_state(name)
         stop = min(start + length, state.size)
 
         def read() -> tuple[bytes, ObjectState]:
@@ -50,17 +55,23 @@ class FsspecClient:
 
     def read_object(self, name: str) -> tuple[bytes, ObjectState]:
         """Read a whole object, which must be small."""
+        state = self.find_state(name)
 
         def read() -> tuple[bytes, ObjectState]:
-            return bytes(self._files.cat_file(f"{self._root}/{name}")), self.find_state(name)
+            return bytes(self._files.cat_file(f"{self._root}/{name}")), state
 
         return call_with_retries(read, self.url, name)
 
     def find_state(self, name: str) -> ObjectState:
         """Return the state of an object."""
-        info = call_with_retries(lambda: self._files.info(f"{self._root}/{name}"), self.url, name)
-        self._states[name] = make_state(info)
-        return self._states[name]
+
+        def find() -> ObjectState:
+            with self._lock:
+                if "/" not in name:
+                    self._files.invalidate_cache()
+                return make_state(self._files.info(f"{self._root}/{name}"))
+
+        return call_with_retries(find, self.url, name)
 
     def list_objects(self) -> dict[str, ObjectState] | None:
         """List all objects by name."""

@@ -13,7 +13,7 @@ from typing import Any
 from flowkit.errors import UsageError
 from flowkit.store.remote.failures import call_with_retries
 from flowkit.store.remote.objects import PART_BYTES, ObjectState, Range
-from flowkit.store.remote.settings import REQUESTS, read_timeout
+from flowkit.store.remote.settings import MAX_REQUESTS, read_timeout
 
 INSTALL = "pip install 'flowkit-video[remote]'"
 
@@ -29,7 +29,7 @@ class ObstoreClient:
         self.url = url
         self._obstore = import_obstore(url)
         self._store = self._open(retries=0)  # call_with_retries also repeats broken bodies
-        self._pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="flowkit-remote")
+        self._pool = ThreadPoolExecutor(MAX_REQUESTS, thread_name_prefix="flowkit-remote")
 
     def _open(self, retries: int) -> Any:
         seconds = read_timeout()

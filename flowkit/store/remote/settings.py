@@ -16,7 +16,7 @@ CACHE_SIZE = "20GB"
 """Largest size of the cache if ``FLOWKIT_CACHE_SIZE`` does not say."""
 TIMEOUT = 60.0
 """Seconds that a request may take if ``FLOWKIT_REMOTE_TIMEOUT`` does not say."""
-REQUESTS = 32
+MAX_REQUESTS = 32
 """Requests that one process has under way at most."""
 UNITS = ("", "K", "M", "G", "T")
 """Letters of units: powers of 1000, or of 1024 with an ``i``."""

@@ -84,6 +84,12 @@ def test_resampling_shows_the_frame_of_each_time(write_frames, read_count, rate,
     assert reader.frame_rate == fps
 
 
+def test_images_may_be_far_apart(write_frames, read_count):
+    frames, reader = read(write_frames(range(3)), fps=0.002, frame_rate=0.001)
+    assert [read_count(frame.pixels) for frame in frames] == [0, 0, 1, 1, 2, 2]
+    assert reader.warnings == []
+
+
 def test_a_reader_is_iterated_once(write_frames):
     reader = FrameFolderReader(write_frames(range(2)), AS_IT_IS, frame_rate=25)
     reader.read_frames()
@@ -91,7 +97,9 @@ def test_a_reader_is_iterated_once(write_frames):
         reader.read_frames()
 
 
-@pytest.mark.parametrize("rates", [{"fps": 0.0}, {"frame_rate": -1.0}, {"frame_rate": np.inf}])
+@pytest.mark.parametrize(
+    "rates", [{"fps": 0.0}, {"frame_rate": -1.0}, {"frame_rate": np.inf}, {"frame_rate": 4e-7}]
+)
 def test_rates_are_positive(write_frames, rates):
     with pytest.raises(UsageError, match="must be a positive number"):
         read(write_frames(range(2)), **rates)

@@ -50,7 +50,9 @@ def test_a_broken_clock_ends_the_video() -> None:
     warnings: list[str] = []
     assert expand([0, 40, 80, 95_443_000_000, 95_443_000_040], Fraction(25), warnings) == [0, 1, 2]
     assert len(warnings) == 1
-    assert "after frame 3: its clock jumps from 0.080 s to 95443000.000 s" in warnings[0]
+    assert (
+        "the timestamps jump after frame 3 from 0.080 s to 95443000.000 s: the rest" in warnings[0]
+    )
 
 
 def test_count_output_frames() -> None:

@@ -253,6 +253,50 @@ def test_the_bound_of_an_export_is_kept(make_store, tmp_path):
     assert import_folders(tmp_path / "out", tmp_path / "s", bound=32.0).skipped == 1
 
 
+def test_the_frame_rate_of_an_export_is_kept(make_store, tmp_path):
+    export(Store(make_store(("a",))), tmp_path / "out", "denseflow")
+    with pytest.raises(UsageError, match=r"a: videos.csv records 25 .*, got --fps 30; leave out"):
+        import_folders(tmp_path / "out", tmp_path / "s", fps=30.0)
+    shutil.copytree(tmp_path / "out/a", tmp_path / "out/b")
+    import_folders(tmp_path / "out", tmp_path / "s", fps=30.0)
+    store = Store(tmp_path / "s")
+    assert {id: store[id].fps for id in store} == {"a": 25, "b": 30}
+
+
+def test_two_folders_of_one_id_are_refused(make_store, tmp_path):
+    export(Store(make_store(("v 1",))), tmp_path / "out", "denseflow")
+    shutil.copytree(tmp_path / "out/v%201", tmp_path / "out/v 1")
+    with pytest.raises(UsageError, match=r"v 1 and .*v%201 both have the id 'v 1'; rename"):
+        import_folders(tmp_path / "out", tmp_path / "s", fps=25.0)
+    assert not (tmp_path / "s").exists()
+
+
+def test_links_to_folders_are_followed(folders, tmp_path):
+    (folders / "class").rename(tmp_path / "elsewhere")
+    (folders / "class").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/loop").symlink_to(folders)
+    assert import_folders(folders, tmp_path / "s", fps=25.0).imported == 2
+    assert list(Store(tmp_path / "s")) == ["class/x", "class/y"]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folders, tmp_path, monkeypatch):
+    def scan(path, scandir=os.scandir):
+        if Path(path).name == "y":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(UsageError, match=r"cannot list the folder .*class/y: Permission denied"):
+        import_folders(folders, tmp_path / "s", fps=25.0)
+
+
+@pytest.mark.parametrize("bound", [0.0, 1e30, float("inf"), float("nan")])
+def test_a_bound_out_of_range_creates_no_store(folders, tmp_path, bound):
+    with pytest.raises(UsageError, match="flow bound must be positive pixels below 1e"):
+        import_folders(folders, tmp_path / "s", fps=25.0, bound=bound)
+    assert not (tmp_path / "s").exists()
+
+
 @pytest.mark.parametrize(
     "content", ["{", "[1]", '{"flow_template": "x"}', '{"flow_template": "x", "bound": null}']
 )

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from train.evaluation.scores import (
     Scores,
-    average_views,
+    combine_views,
     count_confusions,
     fuse_scores,
     load_scores,
@@ -45,6 +45,14 @@ def test_a_network_that_says_the_same_of_all_classes_is_never_right():
     assert metrics["top1"] == metrics["mean_class"] == 0
 
 
+def test_class_accuracies_average_to_the_class_mean_also_with_ties():
+    scores = np.array([[1, 1, 0], [2, 1, 0], [0, 2, 2]], np.float32)
+    labels = np.array([0, 0, 1])
+    assert count_confusions(scores, labels).tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
+    accuracy = measure_class_accuracies(scores, labels)
+    assert measure(scores, labels)["mean_class"] == pytest.approx(np.nanmean(accuracy))
+
+
 def test_classes_without_videos_do_not_count_in_the_mean():
     labels = np.array([0, 0, 2])
     scores = np.eye(3, dtype=np.float32)[[0, 1, 2]]
@@ -79,7 +87,7 @@ def test_fusing_frame_by_frame_is_fusing_the_means():
         frames = [rgb, flow] if over == "logits" else [rgb.softmax(1), flow.softmax(1)]
         expected = (5 * frames[0] + frames[1]).mean(0)
         videos = [
-            Scores(("a",), np.array([0]), *(kind[None] for kind in average_views(views)))
+            Scores(("a",), np.array([0]), *(kind[None] for kind in combine_views(views)))
             for views in (rgb, flow)
         ]
         fused = fuse_scores(*videos, (5, 1), over)
@@ -116,6 +124,26 @@ def test_damaged_scores_end_in_one_line(tmp_path, share):
         with pytest.raises(RunError, match="run flowkit evaluate again") as error:
             load_scores(path)
         assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        ("pathlib.Path.read_bytes", PermissionError(13, "Permission denied"), "cannot read"),
+        ("numpy.load", MemoryError("Unable to allocate"), "not enough memory"),
+    ],
+)
+def test_intact_scores_that_cannot_be_read_are_not_to_be_removed(
+    tmp_path, monkeypatch, function, error, message
+):
+    def fail(*arguments, **options):
+        raise error
+
+    make_scores(np.random.default_rng(0)).save(tmp_path / "rgb.npz")
+    monkeypatch.setattr(function, fail)
+    with pytest.raises(RunError, match=message) as raised:
+        load_scores(tmp_path / "rgb.npz")
+    assert "remove" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ CASES = {
     RGB + "--frame-rate 25": "--frame-rate states the rate of folders of images",
     RGB + "--short-side 0": "resize side must lie in 1..65500",
     RGB + "--resize 12": "expected",
-    BOTH + "--bound 0": "flow bound must be positive pixels, got 0",
+    BOTH + "--bound 0": "flow bound must be positive pixels below 1e+30, got 0",
     BOTH + "--preset fastest": "'fastest' is not one of",
     BOTH + "--method raft": "raft",
     BOTH + "--backend cuda9": "cuda9",

@@ -31,6 +31,7 @@ from train.features.network_loading import load_feature_network
 from train.features.run import Options, extract_features
 from train.loop.optimizers import make_progress
 from train.loop.session import train
+from train.recipe.draft import make_draft
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings, create_run
@@ -242,6 +243,11 @@ def test_what_is_trained(sounds):
 def test_recipes_that_do_not_go_together(changes, message):
     with pytest.raises(UsageError, match=message):
         tiny(**changes)
+
+
+def test_the_network_is_a_vgg16_if_the_recipe_names_none():
+    content = {"title": "sound", "dataset": "x", "classes": 2, "streams": ["audio"]}
+    assert make_draft(content, "x").complete().network.backbone == "vgg16"
 
 
 def test_stores_that_will_not_do(sounds, make_store, tmp_path):

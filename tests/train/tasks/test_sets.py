@@ -280,6 +280,7 @@ def test_balance_weighs_classes_by_how_rare_they_are():
         ({"sets.method": "cluster"}, "sets.method"),
         ({"data.size": "16"}, "data is for images"),
         ({"network.width": "16"}, "network is for images"),
+        ({"streams": "[flow]"}, "streams is for images and audio: leave it out with sets"),
         ({"phases": "{rgb: {epochs: 3}}"}, "no phase 'rgb'"),
         ({"training.only": "[fc]"}, "training.only is for backbones"),
         ({"training.groups": "tsn"}, "expected plain for feature sets"),

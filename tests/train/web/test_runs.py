@@ -156,6 +156,12 @@ def test_a_damaged_file_of_scores_is_an_error_in_words(run, score, open_page):
     assert "epochs.jsonl is damaged" in get(client, f"{path}/curves", 409)["error"]
 
 
+def test_damaged_results_are_named(run, open_page):
+    (run.path / "results.json").write_text('{"scores": 3}')
+    facts = get(open_page(run), "/api/runs/run")
+    assert "results.json is damaged (scores is 3); run flowkit evaluate again" in facts["state"]
+
+
 def test_a_run_of_another_store_is_refused(run, make_store, tmp_path, monkeypatch):
     facts = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps({**facts, "classes": ["red\nor", "green"]}))

@@ -81,7 +81,7 @@ def compute_maps(
     block_inputs: dict[str, tuple[torch.Tensor, ...]] = {}
     hooks = [
         block.register_forward_pre_hook(
-            lambda _, inputs, name=name: block_inputs.update({name: inputs})
+            lambda _, values, name=name: block_inputs.update({name: values})
         )
         for name, block in blocks.items()
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowkit.errors import StoreError, UsageError
+from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.store.remote.failures import MissingObjectError
 from flowkit.store.remote.objects import Range
 
@@ -30,6 +30,66 @@ def test_fsspec(tmp_path):
         client.read_object("none")
     with pytest.raises(StoreError, match="only reads here"):
         client.write_object("x", b"")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A file system that answers from listings until it is told to forget them, as that of HF."""
+    fsspec = pytest.importorskip("fsspec", reason="fsspec comes with torch")
+    listings = {}
+
+    class Hub(type(fsspec.filesystem("memory"))):
+        cachable = False
+        store = {}  # noqa: RUF012
+        pseudo_dirs = [""]  # noqa: RUF012
+
+        def info(self, path, **options):
+            path = self._strip_protocol(path)
+            parent = path.rpartition("/")[0]
+            if parent not in listings:
+                listings[parent] = {entry["name"]: entry for entry in self.ls(parent, detail=True)}
+            if path not in listings[parent]:
+                raise FileNotFoundError(path)
+            return listings[parent][path]
+
+        def invalidate_cache(self, path=None):
+            listings.clear()
+
+    files = Hub()
+    monkeypatch.setattr("flowkit.store.remote.client.open_hugging_face", lambda url: files)
+    monkeypatch.setattr("flowkit.store.remote.client._state.clients", {})
+    monkeypatch.setenv("FLOWKIT_CACHE", str(tmp_path / "cache"))
+    return files
+
+
+def push(local, files):
+    """Write all files of a store as objects, into datasets/me/s."""
+    for path in local.rglob("*.*"):
+        files.pipe_file(f"/datasets/me/s/{path.relative_to(local)}", path.read_bytes())
+
+
+def test_a_reopened_store_on_hugging_face_is_the_new_one(hub, make_store, tmp_path):
+    from flowkit.store import Store
+
+    for ids in (("a",), ("a", "b")):
+        local = make_store(ids, tmp_path / "-".join(ids))
+        push(local, hub)
+        assert list(Store("hf://datasets/me/s")) == list(ids)
+    assert Store("hf://datasets/me/s")["b"].rgb_bytes(0) == Store(local)["b"].rgb_bytes(0)
+
+
+def test_a_replaced_shard_on_hugging_face_is_noticed_after_reopening(hub, make_store, monkeypatch):
+    from flowkit.store import Store
+
+    monkeypatch.setenv("FLOWKIT_CACHE_SIZE", "0")
+    local = make_store(("a",), frames=40, width=320, height=240)
+    push(local, hub)
+    store = Store("hf://datasets/me/s")
+    store["a"].rgb_bytes(0)
+    push(local, hub)  # the same bytes, but newer objects
+    Store("hf://datasets/me/s")
+    with pytest.raises(CorruptError, match="the object was replaced"):
+        [store["a"].rgb_bytes(t) for t in range(40)]
 
 
 def test_hugging_face_without_its_package(monkeypatch):
