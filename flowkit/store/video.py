@@ -33,10 +33,7 @@ class VideoStore(Protocol):
 
     @property
     def flow_step(self) -> int:
-        """Return the step of flow: frames from a frame to the one that its flow leads to.
-
-        It is below 0 for backward flow.
-        """
+        """Return how many frames later the frame is that flow leads to; below 0: earlier."""
 
 
 class Video:
