@@ -59,7 +59,7 @@ def test_a_step_that_fails_or_crashes_keeps_its_rows_and_the_next_begins(steps):
         "good": ROW % 1 + ROW % 2 + "print('for people')",
         "half": ROW % 3 + """print('@gpu {"failure": "batch 8: no memory"}'); exit(1)""",
         "raises": "raise ValueError('no such file')",
-        "crashes": ROW % 4 + "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "crashes": ROW % 4 + "import signal; signal.raise_signal(signal.SIGSEGV)",
         "last": ROW % 5,
     }
     found, lines = run_scripts(steps, scripts, publish=lambda: published.append(1))
