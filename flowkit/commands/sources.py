@@ -214,6 +214,7 @@ def choose_stored_videos(from_store: Path, store: Path | None) -> Sources:
     """
     from flowkit.extraction import locate_stored_videos
     from flowkit.store.annotations import read_annotations
+    from flowkit.store.remote.mirror import find_store_folder
 
     if store is not None and store.resolve() != from_store.resolve():
         raise UsageError(
@@ -221,7 +222,8 @@ def choose_stored_videos(from_store: Path, store: Path | None) -> Sources:
             "store first"
         )
     located = locate_stored_videos(from_store)
-    return Sources(videos=located, table=read_annotations(from_store), store_path=from_store)
+    table = read_annotations(find_store_folder(from_store, complete=True))
+    return Sources(videos=located, table=table, store_path=from_store)
 
 
 def select_subset(sources: Sources, subset: str) -> Sources:
