@@ -47,7 +47,7 @@ def test_extract_and_index(run, videos, tmp_path):
         "subset from `split`, attributes `person`",
         "3 of 4 listed videos found: 1 by path without extension, 2 by file name without "
         "extension; subsets train 2, val 1",
-        "1 row has no video: 9; 1 video is not listed and left out: 4.mp4",
+        "1 listed video was not found: 9; 1 video is not listed and left out: 4.mp4",
     ]
     assert "3  videos extracted" in result.stdout
     assert "1  annotated but missing on disk" in result.stdout

@@ -252,7 +252,8 @@ def test_flow_of_other_fields_is_refused(begin, keep):
 
 def test_files_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
-    for name in (str(tmp_path / "absent.pth"), "runs/x/phases/rgb", str(tmp_path), "own.pt"):
+    absent = (tmp_path / "absent.pth", "runs/x/phases/rgb", tmp_path, "own.pt", "~no-such-user/a")
+    for name in map(str, absent):
         with pytest.raises(
             UsageError, match=r"no weights .*expected an existing file, or the folder"
         ):
