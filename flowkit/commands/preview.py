@@ -24,7 +24,8 @@ MAX_CLASSES = 8
               help="Number of frames in a strip.")  # fmt: skip
 @click.option("--grid", is_flag=True,
               help="Show one frame of one video of each class, side by side, of "
-              f"{MAX_CLASSES} classes at most; --sheet and --count have no effect then.")  # fmt: skip
+              f"{MAX_CLASSES} classes at most; --sheet and --count have no effect "
+              "then.")  # fmt: skip
 @click.option("--sheet", is_flag=True, help="Show a strip of one video of each class, of "
               f"{MAX_CLASSES} classes at most, instead of the first video.")  # fmt: skip
 def preview(
@@ -63,9 +64,8 @@ def preview(
 
 def report_absent_classes(store: "Store", video_ids: list[str]) -> None:
     """Say on stderr how many classes are shown, if not all are."""
-    shown = {label.name for id in video_ids for label in store[id].labels}
-    if len(shown) < len(store.classes):
-        click.echo(
-            f"{len(shown)} of {len(store.classes)} classes are shown; to choose others, name videos",
-            err=True,
-        )
+    shown = len({label.name for id in video_ids for label in store[id].labels})
+    total = len(store.classes)
+    if shown < total:
+        message = f"{shown} of {total} classes are shown; to choose others, name videos"
+        click.echo(message, err=True)
