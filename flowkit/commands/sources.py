@@ -186,8 +186,8 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Cho
     paths = list_videos(root, frames_only=arguments.frames is not None)
     if not paths and holds_images(root):
         raise UsageError(
-            f"{root} holds the images of one video, and {option} expects the folder above it; "
-            f"to extract only this video: flowkit extract {root} --store S"
+            f"{root} holds the images of one video, and {option} expects the folder above it; a "
+            f"store can be made of this video alone: flowkit extract {root} --store S"
         )
     if not paths:
         raise UsageError(f"no videos below {root}; name a folder with videos, or folders of images")

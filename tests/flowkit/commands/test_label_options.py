@@ -152,6 +152,16 @@ def test_index_replaces_broken_annotations_by_those_of_a_label_file(run, make_st
     assert Store(root)["a"].labels == (Label("x"),)
 
 
+def test_index_writes_no_annotations_to_a_store_that_lacks_a_shard(run, make_store):
+    Path("l.csv").write_text("id,label\na,x\n")
+    root = make_store()
+    before = (root / "annotations.arrow").read_bytes()
+    next(root.glob("frames/*.arrow")).unlink()
+    result = run("index", root, "--labels", "l.csv")
+    assert result.exit_code == 1, result.output
+    assert (root / "annotations.arrow").read_bytes() == before
+
+
 def test_from_python(videos, tmp_path, capsys):
     labels = tmp_path / "labels.jsonl"
     labels.write_text('{"clip": "1", "n": 1}\n{"clip": "2", "n": 0}\n')

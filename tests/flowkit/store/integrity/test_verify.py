@@ -110,6 +110,7 @@ def test_a_cut_shard_keeps_its_first_videos(make_store, share):
     shard.write_bytes(shard.read_bytes()[: int(shard.stat().st_size * share)])
     found = verify(root, repair=True)
     assert "bytes, its record says" in found.problems[0].what
+    assert all(problem.what.endswith(": the shard is truncated") for problem in found.problems[1:])
     after = contents(root)
     assert sorted(after) == sorted(set(before) - set(found.lost_videos))
     assert all(after[id] == before[id] for id in after)
@@ -181,6 +182,9 @@ def test_a_cut_shard_without_a_usable_record_keeps_its_first_videos(
     lost = {"b/ü #1", "c"} if share == 0.3 else set()
     listed_lost = lost if has_index else set()
     assert {problem.video for problem in report.problems} >= (listed_lost or {None})
+    reasons = {problem.what for problem in report.problems if problem.video in listed_lost}
+    words = "the shard is truncated, or a batch header has changed bytes"
+    assert reasons == ({f"its rows cannot be found: {words}"} if listed_lost else set())
     assert not any("to recovery" in line for line in report.repaired)
     assert set(report.lost_videos) == listed_lost
     assert contents(root) == {id: rows for id, rows in before.items() if id not in lost}
