@@ -130,7 +130,7 @@ class AnnotationTable:
         return AnnotationTable(classes, tuple(merged[id] for id in sorted(merged)))
 
     def filled_from(self, classes: tuple[str, ...], older: Mapping[str, Annotation]) -> Self:
-        """Return this table with the parts that it has of no video, taken from older annotations.
+        """Fill labels, subsets or attributes that no video has here from older annotations.
 
         Args:
             classes: The classes of the older annotations.

@@ -19,7 +19,7 @@ from flowkit.recipe import DEFAULT_QUALITY
 from flowkit.streams import DEFAULT_STREAMS, STREAMS
 
 if TYPE_CHECKING:
-    from flowkit.commands.sources import Sources
+    from flowkit.commands.sources import ChosenVideos
     from flowkit.extraction import Options, RecipeOverrides, Target
     from flowkit.extraction.summary import Summary
     from flowkit.recipe import StoreRecipe
@@ -143,11 +143,11 @@ def extract(
 
     from_store = options["from_store"]
     names = [field.name for field in fields(SourceArguments)]
-    sources = choose_sources(SourceArguments(**{name: options.pop(name) for name in names}))
-    print_lines(sources.report)
+    chosen = choose_sources(SourceArguments(**{name: options.pop(name) for name in names}))
+    print_lines(chosen.report)
     if from_store is not None and streams is None:
         streams = "flow"
-    chosen_streams = choose_streams(streams, audio, sources.recipe)
+    chosen_streams = choose_streams(streams, audio, chosen.recipe)
     run_options = Options(
         streams=chosen_streams,
         part=parse_part(shard) if shard else (0, 1),
@@ -160,26 +160,26 @@ def extract(
     if from_store is not None:
         refuse_remote(from_store)
     with open_target(
-        sources.store_path, working_store=working_store, part=run_options.part,
+        chosen.store_path, working_store=working_store, part=run_options.part,
         break_lock=break_lock,
     ) as target:  # fmt: skip
-        summary = extract_sources(sources, target, overrides, run_options)
+        summary = extract_sources(chosen, target, overrides, run_options)
     context.exit(report_summary(summary, strict, as_json))
 
 
 def extract_sources(
-    sources: "Sources", target: "Target", overrides: "RecipeOverrides", options: "Options"
+    chosen: "ChosenVideos", target: "Target", overrides: "RecipeOverrides", options: "Options"
 ) -> "Summary":
     """Extract the videos that the options name, from their files or from the RGB of their store."""
     from flowkit.extraction import choose_recipe, extract_stored_flow
     from flowkit.extraction import extract as extract_videos
 
-    recipe = choose_recipe(target.root, options.streams, overrides, sources.recipe)
+    recipe = choose_recipe(target.root, options.streams, overrides, chosen.recipe)
     if overrides.from_store:
-        return extract_stored_flow(sources.videos, target.root, recipe, options)
+        return extract_stored_flow(chosen.videos, target.root, recipe, options)
     return extract_videos(
-        sources.videos, target.root, recipe, options,
-        table=sources.table, dataset=sources.dataset, uploads=target.uploads,
+        chosen.videos, target.root, recipe, options,
+        table=chosen.table, dataset=chosen.dataset, uploads=target.uploads,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from flowkit.recipe import StoreRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
+class ChosenVideos:
     """The videos to extract, their annotations, and the path of their store."""
 
     videos: LocatedVideos
@@ -125,7 +125,7 @@ class SourceArguments:
             raise UsageError("single files need --store DIR, the store to create or to extend")
 
 
-def choose_sources(arguments: SourceArguments) -> Sources:
+def choose_sources(arguments: SourceArguments) -> ChosenVideos:
     """Find the videos that the options of `flowkit extract` name.
 
     Args:
@@ -140,24 +140,24 @@ def choose_sources(arguments: SourceArguments) -> Sources:
     label_options = arguments.labels.make_options()
     arguments.check()
     if arguments.dataset is not None:
-        sources = locate_dataset(arguments)
+        chosen = locate_dataset(arguments)
     elif arguments.videos is not None or arguments.frames is not None:
-        sources = scan_sources(arguments, label_options)
+        chosen = scan_sources(arguments, label_options)
     elif arguments.from_store is not None:
-        sources = choose_stored_videos(arguments.from_store, arguments.store)
+        chosen = choose_stored_videos(arguments.from_store, arguments.store)
     else:
         assert arguments.store is not None  # see `SourceArguments.check`
-        sources = Sources(videos=explicit_files(arguments.files), store_path=arguments.store)
-    return sources if arguments.subset is None else select_subset(sources, arguments.subset)
+        chosen = ChosenVideos(videos=explicit_files(arguments.files), store_path=arguments.store)
+    return chosen if arguments.subset is None else select_subset(chosen, arguments.subset)
 
 
-def locate_dataset(arguments: SourceArguments) -> Sources:
+def locate_dataset(arguments: SourceArguments) -> ChosenVideos:
     """Find the videos of a dataset of the catalogue."""
     assert arguments.dataset is not None
     catalog = load_catalog(arguments.catalog)
     entry = find_dataset(arguments.dataset, arguments.variant, catalog)
     table, located = entry.locate_videos()
-    return Sources(
+    return ChosenVideos(
         videos=located,
         table=table,
         store_path=arguments.store or Path("stores") / entry.full_name,
@@ -166,7 +166,7 @@ def locate_dataset(arguments: SourceArguments) -> Sources:
     )
 
 
-def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Sources:
+def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> ChosenVideos:
     """Find the videos below the folder of --videos or --frames, and their labels.
 
     Args:
@@ -194,16 +194,16 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Sou
     if arguments.labels.files:
         listing = read_label_files(arguments.labels.files, label_options)
         found = locate_labelled_videos(root, listing, paths=paths)
-        return Sources(
+        return ChosenVideos(
             videos=found.located, table=found.table, store_path=store_path,
             subsets_by_missing_id=found.subsets_by_missing_id, report=found.report,
         )  # fmt: skip
     table, located = folder.scan_folder(root, paths)
-    return Sources(videos=located, table=table, store_path=store_path)
+    return ChosenVideos(videos=located, table=table, store_path=store_path)
 
 
-def choose_stored_videos(from_store: Path, store: Path | None) -> Sources:
-    """List the videos of a store as sources, to compute their flow from stored RGB.
+def choose_stored_videos(from_store: Path, store: Path | None) -> ChosenVideos:
+    """List the videos of a store, to compute their flow from stored RGB.
 
     Args:
         from_store: Value of --from-store.
@@ -223,14 +223,14 @@ def choose_stored_videos(from_store: Path, store: Path | None) -> Sources:
         )
     located = locate_stored_videos(from_store)
     table = read_annotations(find_store_folder(from_store, complete=True))
-    return Sources(videos=located, table=table, store_path=from_store)
+    return ChosenVideos(videos=located, table=table, store_path=from_store)
 
 
-def select_subset(sources: Sources, subset: str) -> Sources:
+def select_subset(chosen: ChosenVideos, subset: str) -> ChosenVideos:
     """Keep only the videos of one subset, with all annotations.
 
     Args:
-        sources: The videos.
+        chosen: The videos.
         subset: Name of the subset.
 
     Returns:
@@ -239,16 +239,16 @@ def select_subset(sources: Sources, subset: str) -> Sources:
     Raises:
         UsageError: If no annotation names the subset.
     """
-    located = sources.videos
+    located = chosen.videos
     members = tuple(source for source in located.sources if subset in source.subsets)
-    table = sources.table
+    table = chosen.table
     annotations = table.annotations if table else ()
     all_subsets = {name for annotation in annotations for name in annotation.subsets}
-    all_subsets.update(*sources.subsets_by_missing_id.values())
+    all_subsets.update(*chosen.subsets_by_missing_id.values())
     if subset not in all_subsets:
         names = ", ".join(sorted(all_subsets)) or "none"
         raise UsageError(f"no subset {subset!r}; the annotations have {names}")
     member_ids = {annotation.id for annotation in annotations if subset in annotation.subsets}
-    member_ids |= {id for id, names in sources.subsets_by_missing_id.items() if subset in names}
+    member_ids |= {id for id, names in chosen.subsets_by_missing_id.items() if subset in names}
     missing = tuple(id for id in located.missing if id in member_ids)
-    return replace(sources, videos=replace(located, sources=members, missing=missing))
+    return replace(chosen, videos=replace(located, sources=members, missing=missing))

@@ -79,7 +79,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         self.subset.raise_if_any(
             list(self.subset.rows[is_missing]), "no audio: extract it with --streams audio"
         )
-        counts = np.array([location[3] for location in locations if location])
+        counts = np.array([location.rows for location in locations if location])
         if not leave_out_silent:
             silent = list(self.subset.rows[counts == 0])
             self.subset.raise_if_any(silent, "no sound: leave_out_silent=True leaves them out")

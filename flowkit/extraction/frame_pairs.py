@@ -15,7 +15,7 @@ U8 = npt.NDArray[np.uint8]
 
 
 class FramePairs:
-    """Pairs the frames of one video, which come in chunks; |step| frames are kept between chunks.
+    """Pairs of frames of one video that comes in chunks; |step| frames are kept between chunks.
 
     Args:
         step: Frames from the first to the second frame of a pair; not 0.
@@ -64,6 +64,7 @@ def compute_tvl1(
     Returns:
         uint8 (N, H, W, 2).
     """
+    # Neighbouring pairs share a frame: the second one of a pair is the first one of the next.
     if step == 1:
         return tvl1_video_quantized(np.stack([first[0], *second]), params, bound, backend)
     if step == -1:

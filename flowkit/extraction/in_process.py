@@ -54,8 +54,8 @@ def choose_lanes(setup: WorkerFactory, tasks: int) -> int:
     """Return as many lanes as a Ray actor with one GPU and all cores of this machine has."""
     cores = len(os.sched_getaffinity(0))
     machine = {"Alive": True, "Resources": {"CPU": cores, "GPU": 1}}
-    size = setup.choose_size([machine], None, tasks)
-    return size.lanes if size.gpus else 1
+    pool_size = setup.choose_size([machine], None, tasks)
+    return pool_size.lanes if pool_size.gpus else 1
 
 
 def run_in_turn(tasks: Sequence[WorkerTask], setup: WorkerFactory, callbacks: RunCallbacks) -> None:

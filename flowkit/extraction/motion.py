@@ -1,8 +1,8 @@
 """Measure how much the picture of a video moves, from its quantized flow.
 
-The pairs (x, y) of bytes are counted: they are 16-bit numbers, so the lengths of displacements are
-computed only once for each of the 65,536 numbers and video. Every `ROW_STRIDE`-th row of pixels is
-counted, which leaves enough of them and costs a quarter of the time.
+The pairs (x, y) of bytes are counted: they are 16-bit numbers, so the lengths of the 65,536
+displacements are computed only once in a process. Every `ROW_STRIDE`-th row of pixels is counted,
+which leaves enough of them and costs a quarter of the time.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ ROW_STRIDE = 4
 """Rows of pixels from one that is counted to the next."""
 CODES = 1 << 16
 """Number of pairs of bytes."""
-PERCENTILE = 0.95
+P95_SHARE = 0.95
 """Share of the displacements that are at most as long as `Motion.p95`."""
 
 
@@ -50,7 +50,7 @@ class MotionHistogram:
         order, lengths = sort_lengths()
         counts = self._counts[order]
         mean = float(counts @ lengths) / total
-        rank = int(np.searchsorted(np.cumsum(counts), PERCENTILE * total))
+        rank = int(np.searchsorted(np.cumsum(counts), P95_SHARE * total))
         return Motion(round(mean * bound, 4), round(float(lengths[rank]) * bound, 4))
 
 
@@ -62,6 +62,7 @@ def sort_lengths() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         (65536,) pairs in ascending order, and (65536,) their lengths as fractions of the bound.
     """
     codes = np.arange(CODES, dtype=np.uint16)
+    # Levels are bytes minus 128; the byte 0 is read as 1 (flowkit/flow/quantization.py).
     levels = np.maximum(codes.view(np.uint8).reshape(-1, 2).astype(np.float64), 1) - 128
     lengths = np.hypot(levels[:, 0], levels[:, 1]) / 127
     order = np.argsort(lengths, kind="stable")

@@ -1,8 +1,9 @@
 """Compute flow from the RGB frames of a store, and add it to the same store.
 
-This is an extraction whose source is the store itself: for an import that has RGB only, or for
-videos that are gone. Everything else is as in run.py. The recipe records that flow was computed
-from stored RGB, and the flow has the fingerprint of the RGB, so that both belong to one source.
+This is an extraction that reads the store itself instead of files: for an import that has RGB only,
+or for videos that are gone. Everything else is as in run.py. The recipe records that flow was
+computed from stored RGB, and the flow has the fingerprint of the RGB, so that both belong to one
+original file.
 """
 
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ def extract_stored_flow(
     Args:
         located: The videos of the store, as `locate_stored_videos` returns them, or some of them.
         root: Folder of the store.
-        recipe: Recipe of the store with flow, whose source is ``"stored rgb"``.
+        recipe: Recipe of the store, with ``flow.source`` "stored rgb".
         options: How the run is executed; None for the defaults. Its streams must be ``flow``.
         console: Where progress is shown; None for stderr.
 
@@ -51,7 +52,7 @@ def extract_stored_flow(
     Raises:
         FormatError: There is no store at ``root``.
         UsageError: The store has no RGB, or the options do not fit.
-        RecipeError: The store has flow of another source, or another recipe.
+        RecipeError: The store has flow that was computed from the videos, or another recipe.
         LockedError: Another run holds the store.
         DiskFullError: The disk is full.
     """
@@ -107,11 +108,11 @@ class StoredFlowRun(ExtractionRun):
         tasks: list[ExtractionTask] = []
         done: list[str] = []
         quarantined: list[Failure] = []
-        for source in self.located.sources:
-            row = store.find(source.id)
-            if row is None or not belongs(source.id, options.part):
+        for original in self.located.sources:
+            row = store.find(original.id)
+            if row is None or not belongs(original.id, options.part):
                 continue
-            video, failure = store[row], failures.get(source.id)
+            video, failure = store[row], failures.get(original.id)
             if failure and not is_about_stored_images(failure, self.root):
                 failure = None  # of the file or the folder, which is not read here
             if "flow" in video.streams:

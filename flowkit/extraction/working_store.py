@@ -105,7 +105,7 @@ def open_target(
     with lock_working_store(root, url) as owner:
         lock = WriterLock(url, remote.client, owner)
         lock.acquire(break_lock=break_lock)
-        is_quiet = True
+        uploads_ended = True
         try:
             published = download_small_files(root, remote)
             log(f"shards are written to {root}, and uploaded to {url} when they are committed")
@@ -113,9 +113,9 @@ def open_target(
             try:
                 yield Target(root=root, uploads=uploads)
             finally:
-                is_quiet = uploads.close()
+                uploads_ended = uploads.close()
         finally:
-            if is_quiet:
+            if uploads_ended:
                 lock.release()
 
 

@@ -4,7 +4,7 @@
 A level is `scale_step` times the size of the next finer one, each side rounded to the nearest
 integer (half to even). Levels whose shorter side would be below `min_side` are left out; the full
 image is always present. Images are reduced bilinearly without a blur and with half-pixel centres,
-as in OpenCV's CPU class.
+as in OpenCV's DualTVL1OpticalFlow.
 """
 
 from itertools import pairwise

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 
 def view_numbers(array: Any) -> npt.NDArray[Any]:
-    """View a numeric array of Arrow without nulls as an array of NumPy, which cannot be changed."""
+    """View a numeric array of Arrow without nulls as a read-only array of NumPy."""
     return np.from_dlpack(array)
 
 
@@ -29,7 +29,7 @@ def convert_to_floats(
     """Convert an int32 or float64 column of the index to float64, with NaN for null.
 
     Args:
-        column: The column, whole.
+        column: The whole column, not a slice of it.
         rows: Rows to convert; None for all.
     """
     valid, data = column.buffers()
@@ -46,7 +46,7 @@ def convert_to_floats(
 
 
 def make_numbers(numbers: npt.NDArray[Any]) -> Any:
-    """Make an array of Arrow from a one-dimensional array of numbers, shared if contiguous."""
+    """Make an array of Arrow from numbers (N,); it shares their memory if that is contiguous."""
     data = np.ascontiguousarray(numbers)
     arrow_type = pa.from_numpy_dtype(data.dtype)
     return pa.Array.from_buffers(arrow_type, len(data), [None, pa.py_buffer(data)])

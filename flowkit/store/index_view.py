@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +12,21 @@ import pyarrow as pa
 from flowkit.store.index_file import check_column, check_rows, make_index_error, open_index
 from flowkit.streams import STEP_STREAMS, count_empty_rows
 
-Location = tuple[int, int, int, int]
-"""Where the rows of a video are: shard index, first batch, first row in it, number of rows."""
 SAMPLES = 4096
 """Ids that are kept in memory, so that a search reads only a few others from the index."""
+
+
+class Location(NamedTuple):
+    """Where a stream of a video is stored."""
+
+    shard: int
+    """Index of the shard in `IndexView.shards`."""
+    batch: int
+    """Index of the first batch in the shard."""
+    first_row: int
+    """The first row of the video in this batch."""
+    rows: int
+    """Number of rows, also in the batches that follow."""
 
 
 class IndexView:
@@ -143,21 +154,21 @@ class IndexView:
         valid, (shard, batch, first_row, rows) = self._locations[stream]
         if valid is not None and not valid[row >> 3] >> (row & 7) & 1:
             return None
-        location = shard[row], batch[row], first_row[row], rows[row]
-        if min(location) < 0 or location[0] >= len(self.shards):
-            raise make_index_error(self._root, f"{stream} of row {row} is at {location}")
+        location = Location(shard[row], batch[row], first_row[row], rows[row])
+        if min(location) < 0 or location.shard >= len(self.shards):
+            raise make_index_error(self._root, f"{stream} of row {row} is at {tuple(location)}")
         return location
 
     def read_commit_time(self, stream: str, row: int) -> float | None:
         """Return when a stream of a row was committed, in seconds since 1970; None without it."""
         location = self.locate(stream, row)
-        return None if location is None else self._file.records[location[0]][1] / 1e9
+        return None if location is None else self._file.records[location.shard][1] / 1e9
 
     def count(self, stream: str, row: int) -> int:
         """Count the frames, flow fields, patches or features of a row, 0 without the stream."""
         location = self.locate(stream, row)
         at_start, at_end = self.empty_rows.get(stream, (0, 0))
-        return 0 if location is None else max(0, location[3] - at_start - at_end)
+        return 0 if location is None else max(0, location.rows - at_start - at_end)
 
     def value(self, name: str, row: int) -> Any:
         """Return any other field of a row; None if the index is older than that field."""

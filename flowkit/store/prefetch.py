@@ -103,7 +103,7 @@ class Prefetcher:
         """List where the values of some rows are, as (shard, start, stop)."""
         shard, batch, first_row, _ = location
         ranges = []
-        for span_batch, row, rows in self.list_spans((shard, batch, first_row + t, length)):
+        for span_batch, row, rows in self.list_spans(Location(shard, batch, first_row + t, length)):
             extents = self.locate(shard, span_batch)
             for column in columns:
                 extent = extents[column]

@@ -145,12 +145,12 @@ class Store:
             return
         located = []
         for row, stream, t, length in reads:
-            location = self.index.locate(stream, row)
-            if location is not None and stream in STREAMS:
+            stored = self.index.locate(stream, row)
+            if stored is not None and stream in STREAMS:
                 names = tuple(column.name for column in STREAMS[stream].columns)
-                length = min(length, location[3] - t)
+                length = min(length, stored.rows - t)
                 if t >= 0 and length > 0:
-                    located.append((location, names, t, length))
+                    located.append((stored, names, t, length))
         self.shards.prefetch(located)
 
     @property

@@ -229,7 +229,7 @@ class Shards:
             self._check_span(shard, columns, batch, row, t, values)
             return values
         parts = []
-        for span in self.list_spans((shard, batch, row, length)):
+        for span in self.list_spans(Location(shard, batch, row, length)):
             parts.append(self._read_span(shard, columns, *span))
             self._check_span(shard, columns, *span[:2], t, parts[-1])
             t += span[2]
@@ -288,7 +288,7 @@ class Shards:
         """
         if self._checks is not None:
             for batch, _, _ in self.list_spans(location):
-                self._checks.check_column(location[0], batch, column)
+                self._checks.check_column(location.shard, batch, column)
 
     def read_optional(
         self, location: Location, stream: str, column: str
@@ -301,7 +301,7 @@ class Shards:
 
     def has_column(self, location: Location, column: str) -> bool:
         """Return whether the shard of a video has a column, which may be an optional one."""
-        return not location[3] or column in self._locate(location[0], location[1])
+        return not location.rows or column in self._locate(location.shard, location.batch)
 
     def read_fixed(self, location: Location, stream: str, column: str) -> np.ndarray[Any, Any]:
         """Read all rows of one video in a column of fixed-size values.
@@ -317,7 +317,7 @@ class Shards:
         Raises:
             UsageError: The stream has no such column, or its values have no fixed size.
         """
-        reader = self._open(location[0])
+        reader = self._open(location.shard)
         fixed_columns = {c.name: c for c in reader.columns if c.kind != "bytes"}
         if column not in fixed_columns or not self.has_column(location, column):
             raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
@@ -327,7 +327,7 @@ class Shards:
             shape = (vector_dimension(stream, self._recipe) or 0,)
         parts = []
         for batch, row, rows in self.list_spans(location):
-            located = self._locate(location[0], batch)
+            located = self._locate(location.shard, batch)
             try:
                 if column not in located:
                     raise CorruptError(f"expected column {column} in batch {batch}")
@@ -339,6 +339,6 @@ class Shards:
             except CorruptError as error:
                 raise reader.make_error(error) from None
             if self._checks is not None:
-                self._checks.check_column(location[0], batch, column)
+                self._checks.check_column(location.shard, batch, column)
             parts.append(part)
         return np.concatenate(parts) if parts else np.empty((0, *shape), dtype)

@@ -334,7 +334,7 @@ class Video:
         """Read rows t … t + length − 1 of some columns, after checking the range."""
         location = self._locate(stream)
         start, at_end = self._store.index.empty_rows.get(stream, (0, 0))
-        stop = location[3] - at_end
+        stop = location.rows - at_end
         if t < start or length < 1 or t + length > stop:
             step = self._store.flow_step if stream == "flow" else 1
             reason = "" if step == 1 else f", since flow leads to frame t{step:+}"

@@ -68,7 +68,7 @@ class VideoList:
             conditions: The conditions.
             id_contains: Text that the id contains, in upper or lower case.
             sort: One of `SORT_KEYS`; videos with the same value are in the order of their ids.
-            numbers: Numbers to sort by instead, one for each video; NaN where unknown.
+            numbers: Numbers (videos,) to sort by instead of ``sort``; NaN where unknown.
             descending: Whether the largest value comes first.
             limit: Largest number of videos; None for all.
 

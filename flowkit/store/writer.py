@@ -96,9 +96,9 @@ class ShardWriter:
 
     def _clear_rows(self) -> None:
         """Forget all pending rows, which form the next batch."""
-        self._blocks: list[tuple[Value, ...]] = []  # values of each column, for one row or many
+        self._pieces: list[tuple[Value, ...]] = []  # values of each column, for one row or many
         self._rows = self._bytes = 0
-        self._part_start = (0, 0)  # blocks and rows before the open part
+        self._part_start = (0, 0)  # pieces and rows before the open part
 
     def begin(self, id: str) -> None:
         """Start a video.
@@ -110,7 +110,7 @@ class ShardWriter:
             raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
         self._id = check_text(id, "a video's id")
         self._part_number = self._written_rows = 0
-        self._part_start = (len(self._blocks), self._rows)
+        self._part_start = (len(self._pieces), self._rows)
         if self._start_time is None:
             self._start_time = time.monotonic()
 
@@ -128,14 +128,14 @@ class ShardWriter:
         """
         if not columns.keys() <= self._names:
             raise StoreError(f"expected columns {sorted(self._names)}, got {sorted(columns)}")
-        block: list[Value] = []
+        piece: list[Value] = []
         for column in self._columns:
             value = columns.get(column.name)
             if column.optional:
-                block.append(check_optional_integer(column, value))
+                piece.append(check_optional_integer(column, value))
             else:
-                block.append(value if column.kind == "bytes" else self._check(column, [value]))
-        self._add_block(1, block)
+                piece.append(value if column.kind == "bytes" else self._check(column, [value]))
+        self._add_piece(1, piece)
 
     def append_rows(
         self, vectors: npt.ArrayLike, positions: npt.ArrayLike, views: npt.ArrayLike
@@ -156,13 +156,13 @@ class ShardWriter:
         if "position" not in self._names:
             raise StoreError(f"expected a writer of features, got one of {self._folder.name}")
         pairs = zip(self._columns, (vectors, positions, views), strict=True)
-        block = [self._check(column, values) for column, values in pairs]
-        if len({len(values) for values in block}) > 1:
+        piece = [self._check(column, values) for column, values in pairs]
+        if len({len(values) for values in piece}) > 1:
             raise StoreError(
-                f"expected as many positions and views as vectors, got {[*map(len, block)]}"
+                f"expected as many positions and views as vectors, got {[*map(len, piece)]}"
             )
-        if len(block[0]):
-            self._add_block(len(block[0]), block)
+        if len(piece[0]):
+            self._add_piece(len(piece[0]), piece)
 
     def _check(self, column: Column, values: Any) -> np.ndarray[Any, Any]:
         """Check the rows of one column and convert them to (n, dimension) or (n,) as stored."""
@@ -175,7 +175,7 @@ class ShardWriter:
             raise StoreError(f"{column.name}: expected {self._dimension} values, got {size}")
         return rows.reshape(len(rows), self._dimension)
 
-    def _add_block(self, rows: int, block: Sequence[Value]) -> None:
+    def _add_piece(self, rows: int, piece: Sequence[Value]) -> None:
         """Add rows to the open video; a full batch is written before."""
         if self._id is None:
             raise StoreError("no video is open; begin one first")
@@ -183,11 +183,11 @@ class ShardWriter:
             if self._rows > self._part_start[1]:
                 self._close_part(None)
             self._write_batch()
-        self._blocks.append(tuple(block))
+        self._pieces.append(tuple(piece))
         self._rows += rows
         self._bytes += sum(
             v.nbytes if isinstance(v, np.ndarray) else len(v) if isinstance(v, bytes) else 8
-            for v in block
+            for v in piece
         )
 
     def _is_full(self) -> bool:
@@ -233,8 +233,8 @@ class ShardWriter:
     def abandon(self) -> None:
         """Drop the open video; readers ignore those of its rows that are already on disk."""
         if self._id is not None:
-            blocks, self._rows = self._part_start
-            del self._blocks[blocks:]
+            pieces, self._rows = self._part_start
+            del self._pieces[pieces:]
             self._id = None
 
     def commit(self) -> CommitRecord | None:
@@ -275,11 +275,11 @@ class ShardWriter:
         self._entries.append(entry | (meta.to_dict() if meta else {}))
         self._part_number += 1
         self._written_rows += rows
-        self._part_start = (len(self._blocks), self._rows)
+        self._part_start = (len(self._pieces), self._rows)
 
     def _write_batch(self) -> None:
         """Write the pending rows as one batch."""
-        arrays, crc32 = build_arrays(self._columns, self._schema, self._blocks)
+        arrays, crc32 = build_arrays(self._columns, self._schema, self._pieces)
         batch = pa.record_batch(arrays, schema=self._schema)
         entries, self._entries = self._entries, []
         self._clear_rows()

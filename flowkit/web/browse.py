@@ -76,9 +76,9 @@ class Selection:
             offset=parse_number(query, "offset", 0, 0, 1 << 40),
             limit=parse_number(query, "limit", 60, 1, MAX_LIMIT),
         )
-        keys = (*SORT_KEYS, *orders)
-        if selection.sort not in keys:
-            raise UsageError(f"sort is one of {', '.join(keys)}, got {selection.sort!r}")
+        sorts = (*SORT_KEYS, *orders)
+        if selection.sort not in sorts:
+            raise UsageError(f"sort is one of {', '.join(sorts)}, got {selection.sort!r}")
         if selection.status not in STATUSES:
             raise UsageError(f"status is one of {', '.join(STATUSES)}, got {selection.status!r}")
         return selection
@@ -177,11 +177,11 @@ def describe_page(view: StoreView, rows: Rows) -> list[dict[str, Any]]:
     """Describe videos of the store as the grid shows them."""
     videos = view.videos.describe(rows)
     for row, video in zip(rows.tolist(), videos, strict=True):
-        stored = view.store[row]
+        stored_video = view.store[row]
         video["status"] = "stored"
         video["key"] = make_key(video["id"])
-        video["streams"] = stored.streams
-        video["thumbnail"] = choose_thumbnail(stored)
+        video["streams"] = stored_video.streams
+        video["thumbnail"] = choose_thumbnail(stored_video)
     return videos
 
 
@@ -208,7 +208,7 @@ def select_absent(absent: AbsentVideos, selection: Selection) -> Rows:
 
 
 def describe_absent_page(view: StoreView, absent: AbsentVideos, rows: Rows) -> list[dict[str, Any]]:
-    """Describe videos that failed or are missing; only those with a key have a page."""
+    """Describe videos that failed or are missing; only those with a key can be opened."""
     videos = absent.describe(rows)
     for video in videos:
         video["status"] = "missing" if video["failure"] is None else "failed"

@@ -39,7 +39,7 @@ def describe_records(root: Path, view: StoreView, video: Video) -> list[dict[str
         location = index.locate(stream, row)
         if location is None:
             continue
-        shard = index.shards[location[0]]
+        shard = index.shards[location.shard]
         if shard not in records:
             records[shard] = {"shard": shard, "streams": [], **read_facts(root, shard, video.id)}
         records[shard]["streams"].append(stream)

@@ -91,14 +91,13 @@ class StaticData:
         view = self.store.get()
         videos = describe_page(view, self.rows)
         keys = [video["key"] for video in videos]
-        facts = {}
+        layouts = {}
         for number, (row, video) in enumerate(zip(self.rows.tolist(), videos, strict=True)):
             neighbours = {
                 "previous": keys[number - 1] if number else None,
                 "next": keys[number + 1] if number + 1 < len(keys) else None,
             }
-            stored = view.store[row]
-            facts[video["key"]] = write_video(stored, number, write)
+            layouts[video["key"]] = write_video(view.store[row], number, write)
             if video["thumbnail"] is not None:
                 video["thumbnail"]["part"] = "picture"  # a file, which also shows flow
             self._write_answer(
@@ -108,7 +107,7 @@ class StaticData:
         self._write_absent(set(keys), write)
         answers = self._write_answers(write)
         site = {
-            "videos": facts, "answers": answers, "stored": len(view.store),
+            "videos": layouts, "answers": answers, "stored": len(view.store),
             "bound": view.store.bound, "version": view.version,
         }  # fmt: skip
         write("data/site.js", make_site_script(site).encode())
@@ -123,12 +122,12 @@ class StaticData:
         for plugin in self.plugins:
             addresses += plugin.list_video_addresses(key)
         answers = {name_answer(address): self.client.get(address) for address in addresses}
-        facts = answers[addresses[0]].get("value")
-        if facts is not None:
-            facts.update(neighbours)
+        answer = answers[addresses[0]].get("value")
+        if answer is not None:
+            answer.update(neighbours)
             # A folder that is given away does not tell where this machine keeps its files.
-            facts["source"] = PurePath(facts["source"]).name
-            for record in facts["committed"]:
+            answer["source"] = PurePath(answer["source"]).name
+            for record in answer["committed"]:
                 record.get("provenance", {}).pop("host", None)
         return answers
 
@@ -194,8 +193,8 @@ def write_video(video: Video, number: int, write: Write) -> dict[str, Any]:
     parts = [part for part in PARTS if part.partition("_")[0] in video.streams]
     count, chunk = (video.num_frames if parts else 0), 1
     if count:
-        first = len(bundle_frames(video, parts, count // 2, 1))
-        chunk = max(1, min(MAX_FRAMES, CHUNK_BYTES // first))
+        middle_bytes = len(bundle_frames(video, parts, count // 2, 1))
+        chunk = max(1, min(MAX_FRAMES, CHUNK_BYTES // middle_bytes))
     for k, start in enumerate(range(0, count, chunk)):
         text = base64.b64encode(bundle_frames(video, parts, start, chunk)).decode()
         name = f"frames-{number}-{k}"
@@ -204,14 +203,14 @@ def write_video(video: Video, number: int, write: Write) -> dict[str, Any]:
         "picture": (f"pictures/{number}.jpg", lambda: draw_picture(video)),
         "sound": (f"pictures/{number}-sound.png", lambda: draw_spectrogram(video)),
     }
-    facts: dict[str, Any] = {"number": number, "frames": count, "chunk": chunk, "parts": parts}
+    layout: dict[str, Any] = {"number": number, "frames": count, "chunk": chunk, "parts": parts}
     for name, (path, draw) in pictures.items():
         try:
             write(path, draw())
         except (UsageError, CorruptError):
             path = ""  # there is none, or it is damaged
-        facts[name] = path or None
-    return facts
+        layout[name] = path or None
+    return layout
 
 
 def draw_picture(video: Video) -> bytes:

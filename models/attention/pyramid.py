@@ -6,7 +6,7 @@ Action Classification", ECCV 2018, §3.
 
     f'ⱼ = ℜ(fⱼ)                          levels of the pyramid, max-pooled to the top's size  (1)
     Yⱼ  = Wⱼ Xⱼᵀ ⊕ bⱼ                     d scores for each position: a 1×1 convolution        (2)
-    A   = softmax(ℱ(Y₁, …, Y_N)) / ‖·‖₂  over the positions of all K frames                   (3)
+    A   = softmax(ℱ(Y₁, …, Y_J)) / ‖·‖₂  over the positions of all K frames                   (3)
     M   = A X                            d = W·H vectors: the features of one frame           (4)
 
     l_interactive = −Σₘ (A X Xᵀ Aᵀ)ₘₘ + Σ_{m≠n} (A Aᵀ)ₘₙ²                                     (6)
@@ -22,7 +22,7 @@ Action Classification", ECCV 2018, §3.
     l_attn         similarity_loss   large where all levels have the same attention
 
 Efficiency: (6) needs neither X Xᵀ nor A X Xᵀ Aᵀ. The first sum is ‖A X‖² = ‖M‖², and (4) computes
-M in any case; A Aᵀ is d×d. (8) is √(Ndn − Σδ²), so only the softmaxes are kept for the gradients.
+M in any case; A Aᵀ is d×d. (8) is √(J·d·N − Σδ²), so only the softmaxes are kept for the gradients.
 
 Deviations and choices:
 - (7) uses A before its L2 normalization. Both sides are then distributions over positions, and δ
@@ -40,12 +40,13 @@ Deviations and choices:
 - "The last fully connected layer" of Table 1(a), X of 1536×1, is a level of one channel and 1536
   positions.
 
-    B batch   K frames   C channels   H W  size of the top level   D = H·W   N = K·H·W positions
+    B batch   K frames   C channels   H W  size of the top level   D = H·W, the paper's d
+    N = K·H·W positions   J levels, the paper's N
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -102,13 +103,17 @@ class PyramidAttention(nn.Module):
                 ‖X‖². Default: "sum".
 
         Raises:
-            ValueError: If there are no levels or the fusion is unknown.
+            ValueError: If there are no levels, or the fusion or the energy is unknown.
         """
         super().__init__()
         if not channels or fusion not in SCORE_FUSIONS:
             raise ValueError(
                 f"expected levels and a fusion of {', '.join(SCORE_FUSIONS)}; got {len(channels)} "
                 f"levels and {fusion!r}"
+            )
+        if energy not in get_args(EnergyMeasure):
+            raise ValueError(
+                f"expected an energy of {', '.join(get_args(EnergyMeasure))}; got {energy!r}"
             )
         self.size, self.fusion = size, fusion
         self.moves_features, self.energy = moves_features, energy
@@ -161,16 +166,16 @@ class PyramidAttention(nn.Module):
         """
         _, y_by_level = self._score_levels(levels, frames)
         used_levels = y_by_level[-(scales or len(y_by_level)) :]
-        a_BDN = functional.normalize(self._fuse_scores(used_levels), dim=2)
-        return a_BDN.unflatten(2, (frames, *self.size))
+        basis_BDN = functional.normalize(self._fuse_scores(used_levels), dim=2)
+        return basis_BDN.unflatten(2, (frames, *self.size))
 
-    def _compute_energy(self, a_BDN: Tensor, x_BCN: Tensor, maps_BCD: Tensor) -> Tensor:
+    def _compute_energy(self, basis_BDN: Tensor, x_BCN: Tensor, maps_BCD: Tensor) -> Tensor:
         """Compute the first sum of equation 6 for each video, (B,)."""
         if self.moves_features:
             energy_B = _sum_squares(maps_BCD)
         else:
             x_BCN = x_BCN.detach()
-            energy_B = FeatureEnergy.apply(a_BDN, x_BCN, maps_BCD.detach())
+            energy_B = FeatureEnergy.apply(basis_BDN, x_BCN, maps_BCD.detach())
         return energy_B if self.energy == "sum" else energy_B / _sum_squares(x_BCN)
 
     def _score_levels(self, levels: Sequence[Tensor], frames: int) -> tuple[Tensor, list[Tensor]]:
@@ -201,12 +206,12 @@ class FeatureEnergy(torch.autograd.Function):
     """‖A X‖² of a product A X that is already computed, with a gradient for A alone."""
 
     @staticmethod
-    def forward(ctx: Any, a_BDN: Tensor, x_BCN: Tensor, maps_BCD: Tensor) -> Tensor:
+    def forward(ctx: Any, basis_BDN: Tensor, x_BCN: Tensor, maps_BCD: Tensor) -> Tensor:
         """Compute the energy of each video.
 
         Args:
             ctx: The autograd context.
-            a_BDN: A, (B, D, N).
+            basis_BDN: A, (B, D, N).
             x_BCN: X, (B, C, N).
             maps_BCD: The product of A and X, (B, C, D).
 
@@ -214,7 +219,7 @@ class FeatureEnergy(torch.autograd.Function):
             The energies, (B,), in float32 or more.
         """
         ctx.save_for_backward(x_BCN, maps_BCD)
-        ctx.dtype = a_BDN.dtype
+        ctx.dtype = basis_BDN.dtype
         return _sum_squares(maps_BCD)
 
     @staticmethod
@@ -239,11 +244,11 @@ def _sum_squares(x_BCN: Tensor) -> Tensor:
     return x_BCN.to(torch.promote_types(x_BCN.dtype, torch.float32)).square().sum(dim=(1, 2))
 
 
-def _compute_interactive_loss(a_BDN: Tensor, energy_B: Tensor) -> Tensor:
+def _compute_interactive_loss(basis_BDN: Tensor, energy_B: Tensor) -> Tensor:
     """Compute equation 6, averaged over the batch, from A and the energy of each video."""
-    gram_BDD = a_BDN @ a_BDN.transpose(1, 2)
+    gram_BDD = basis_BDN @ basis_BDN.transpose(1, 2)
     overlaps_BDD = gram_BDD - torch.diag_embed(gram_BDD.diagonal(dim1=1, dim2=2))
-    return (overlaps_BDD.square().sum() - energy_B.sum()) / len(a_BDN)
+    return (overlaps_BDD.square().sum() - energy_B.sum()) / len(basis_BDN)
 
 
 def _compute_similarity_loss(a_BDN: Tensor, y_by_level: list[Tensor]) -> Tensor:

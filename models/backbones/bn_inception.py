@@ -79,8 +79,9 @@ class BNInception(Backbone):
     rgb_input: ClassVar[InputConvention] = InputConvention(
         mean=(104 / 255, 117 / 255, 128 / 255), std=(1 / 255,) * 3, order="BGR"
     )
-    # TSN's Caffe networks expect flow bytes minus 128. Here [−1, 1] times 127.5 is bytes minus
-    # 127.5. The difference of one half is the bias of rounding to bytes; no motion is 0 in both.
+    # TSN's Caffe networks expect flow bytes minus 128. Here values in [−1, 1] are multiplied by
+    # 127.5, which is bytes minus 127.5. The difference of one half is the bias of rounding to
+    # bytes; no motion is 0 in both.
     flow_input: ClassVar[InputConvention] = InputConvention(
         mean=(0.0,), std=(1 / 127.5,), order="xy"
     )

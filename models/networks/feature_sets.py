@@ -1,13 +1,13 @@
 # ruff: noqa: N803, N806
-"""A network for sets of local features: one module for each modality, and one classifier.
+"""A network for sets of local features: one fusion for each modality, and one classifier.
 
 A local feature is a vector that another network computed from one frame, clip or second of sound of
 a video. A modality is one kind of them, such as those of RGB frames, of flow, or of audio.
 
 Long et al., "Attention Clusters", CVPR 2018, §3.5 and Fig. 2: the outputs of all modalities are
-concatenated and classified by one fully connected layer, after a dropout of 0.9 (§5.4). A
-modality's module is `AttentionCluster`, `CascadeAttention`, or one of `FUSIONS` in
-`models.networks.fusions`.
+concatenated and classified by one fully connected layer, after a dropout of 0.9 (§5.4). A fusion is
+the module that turns the sets of one modality into vectors: `AttentionCluster`, `CascadeAttention`,
+or one of `FUSIONS` in `models.networks.fusions`.
 
 "For videos without audio, we feed in the average of audio features over the training set" (§5.2):
 in training and in testing, an empty set is replaced by a set that has only this average vector.
@@ -44,8 +44,8 @@ class SetNetwork(nn.Module):
         """Build the network with a random classifier.
 
         Args:
-            fusions: Modules by modality, each of which turns sets (B, L, M) and lengths (B,) into
-                (B, ``out_features``).
+            fusions: Fusions by modality: modules that turn sets (B, L, M) and lengths (B,) into
+                vectors (B, ``out_features``).
             dimensions: M by modality.
             classes: Number of classes.
             dropout: Dropout probability before the classifier. Default: 0.9, the paper's.
@@ -60,7 +60,7 @@ class SetNetwork(nn.Module):
                 "expected the same modalities in fusions and dimensions; got fusions for "
                 f"{' and dimensions for '.join(names)}"
             )
-        # ``parts`` is the name in checkpoints.
+        # The fusions; ``parts`` is their name in checkpoints.
         self.parts, self.mean = nn.ModuleDict(fusions), nn.Module()
         for modality in fusions:
             self.mean.register_buffer(modality, torch.full((dimensions[modality],), torch.nan))
@@ -127,10 +127,13 @@ class SetNetwork(nn.Module):
         self, modality: str, x_BLM: Tensor, lengths_B: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Replace each empty set by the modality's mean; return the sets and their lengths."""
-        is_empty_B = lengths_B == 0
-        if not is_empty_B.any():
+        is_empty_B, mean_M = lengths_B == 0, self._get_mean(modality)
+        # The fusion refuses sets and lengths of other shapes; here they must not be broadcast.
+        has_expected_shapes = x_BLM.ndim == 3 and (
+            (*lengths_B.shape, *mean_M.shape) == (len(x_BLM), x_BLM.shape[2])
+        )
+        if not has_expected_shapes or not is_empty_B.any():
             return x_BLM, lengths_B
-        mean_M = self._get_mean(modality)
         if mean_M.isnan().any():
             raise ValueError(
                 f"{int(is_empty_B.sum())} sets of {modality} are empty, and no mean is set to "
@@ -141,7 +144,9 @@ class SetNetwork(nn.Module):
             x_BLM = x_BLM.new_zeros(len(x_BLM), 1, x_BLM.shape[2])
         is_first_BL = torch.arange(x_BLM.shape[1], device=x_BLM.device) == 0
         is_replaced_BL = is_empty_B.to(x_BLM.device)[:, None] & is_first_BL
-        return torch.where(is_replaced_BL[:, :, None], mean_M, x_BLM), lengths_B.clamp(min=1)
+        return torch.where(is_replaced_BL[:, :, None], mean_M, x_BLM), lengths_B.masked_fill(
+            is_empty_B, 1
+        )
 
     def _get_mean(self, modality: str) -> Tensor:
         """Return the buffer (M,) of a modality's mean."""

@@ -9,7 +9,7 @@ both branches, x of RGB and y of flow, before either block changes them:
 
     x, y  →  to_rgb(x, y),  to_flow(y, x)
 
-A position is the name of a step of the backbone (see `models.backbones.backbone`), after which the
+A position is a tap: a step of the backbone (see `models.backbones.backbone`), after which the
 blocks run. In the paper, CMA blocks follow every other residual block of res3 and res4; in
 ResNet-50 these are res3_1, res3_3, res4_1, res4_3 and res4_5. Deeper networks also have two
 positions in res3 and three in res4: each stage is divided into as many equal parts, and the last

@@ -62,9 +62,11 @@ class InputNote(NamedTuple):
     """Whether the network's convention in this project is the same."""
 
 
-IMAGENET = InputNote("RGB in [0, 1], minus torchvision's mean, by its standard deviation", True)
-TSN_FLOW = InputNote("flow in [0, 1], minus 0.5, by 0.226", True)
-HALF = InputNote("RGB in [0, 1], minus 0.5, by 0.5", True)
+IMAGENET = InputNote(
+    "RGB in [0, 1], minus torchvision's mean, divided by its standard deviation", True
+)
+TSN_FLOW = InputNote("flow in [0, 1], minus 0.5, divided by 0.226", True)
+HALF = InputNote("RGB in [0, 1], minus 0.5, divided by 0.5", True)
 SYMMETRIC = InputNote("values in [−1, 1]", True)
 CAFFE_BGR = InputNote("BGR from 0 to 255, minus 104, 117, 128", True)
 CAFFE_FLOW = InputNote("flow bytes minus 128 (here minus 127.5, so that no motion is 0)", True)
@@ -75,9 +77,9 @@ CAFFE_IMAGES = InputNote(
     False,
 )
 MMACTION_FLOW = InputNote(
-    "flow bytes minus 128, by 128. Recipes divide flow by 0.452 after scaling it to [−1, 1], so "
-    "the network sees values 2.2 times as large, and have no key for this: train the first layer, "
-    "or multiply its kernel by 0.452",
+    "flow bytes minus 128, divided by 128. Recipes divide flow by 0.452 after scaling it to "
+    "[−1, 1], so the network sees values 2.2 times as large, and have no key for this: train the "
+    "first layer, or multiply its kernel by 0.452",
     False,
 )
 # By network and stream, and by publisher where one differs ("" for all others).
@@ -113,8 +115,8 @@ DIFFERENCES: dict[tuple[str, str], str] = {
 }
 
 
-def shorten_family(backbone: str) -> str:
-    """Return the name of a family, such as ``resnet`` for ``resnet50``."""
+def find_family(backbone: str) -> str:
+    """Return the family of a network, such as ``resnet`` for ``resnet50``."""
     return "resnet" if backbone.startswith("resnet") else backbone
 
 
@@ -131,7 +133,7 @@ def name_publisher(backbone: str, names: Iterable[str]) -> str:
     listed = list(names)
     return next(
         publisher
-        for publisher, pattern in PUBLISHERS[shorten_family(backbone)]
+        for publisher, pattern in PUBLISHERS[find_family(backbone)]
         if not pattern or any(re.search(pattern, name) for name in listed)
     )
 
@@ -147,10 +149,10 @@ def describe_input(backbone: str, publisher: str, stream: str) -> InputNote | No
     Returns:
         The normalization; None if it is not known.
     """
-    notes = INPUTS.get((shorten_family(backbone), stream), {})
+    notes = INPUTS.get((find_family(backbone), stream), {})
     return notes.get(publisher.partition(",")[0], notes.get(""))
 
 
 def describe_difference(backbone: str, publisher: str) -> str | None:
     """Describe what else differs between the publisher's network and ours; None for nothing."""
-    return DIFFERENCES.get((shorten_family(backbone), publisher))
+    return DIFFERENCES.get((find_family(backbone), publisher))

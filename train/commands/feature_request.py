@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from flowkit.commands.sources import LabelArguments, SourceArguments, Sources, choose_sources
+from flowkit.commands.sources import ChosenVideos, LabelArguments, SourceArguments, choose_sources
 from flowkit.commands.terminal import print_lines
 from flowkit.errors import FlowkitError, UsageError
 from flowkit.extraction import parse_part
@@ -164,7 +164,7 @@ def parse_weights(value: str) -> WeightFile:
     return WeightFile(None, value)
 
 
-def check_annotations(options: Values, sources: Sources) -> None:
+def check_annotations(options: Values, sources: ChosenVideos) -> None:
     """Check the options about annotations before anything is computed.
 
     Raises:
@@ -190,7 +190,7 @@ def check_annotations(options: Values, sources: Sources) -> None:
     )
 
 
-def write_annotations(options: Values, sources: Sources) -> list[str]:
+def write_annotations(options: Values, sources: ChosenVideos) -> list[str]:
     """Write the segments of the videos that have features, and return lines that describe them."""
     assert sources.table is not None
     return annotate_features(
@@ -201,7 +201,7 @@ def write_annotations(options: Values, sources: Sources) -> list[str]:
     )
 
 
-def list_info_paths(options: Values, sources: Sources) -> dict[str, Path]:
+def list_info_paths(options: Values, sources: ChosenVideos) -> dict[str, Path]:
     """Return the JSON file of each video, by id."""
     folder = FeatureFolder(options["out"], options["keep_extension"])
     return {source.id: folder.get_info_path(source.id) for source in sources.videos.sources}
@@ -229,7 +229,7 @@ def read_part(options: Values) -> tuple[int, int]:
     return parse_part(options["shard"]) if options["shard"] else (0, 1)
 
 
-def choose_videos(options: Values) -> Sources:
+def choose_videos(options: Values) -> ChosenVideos:
     """Find the videos whose features are computed: files, or those of a store."""
     names = {field.name for field in fields(SourceArguments)} & options.keys()
     values = {name: options[name] for name in names}

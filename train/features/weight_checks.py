@@ -21,7 +21,7 @@ MAX_LISTED_TENSORS = 3
 
 @contextmanager
 def suggest_backbone(name: str, weights: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Add to an error of weights that do not fit a network which network they are of.
+    """Add to the error of weights that do not fit a network which network they belong to.
 
     Args:
         name: Name of the network.
@@ -120,7 +120,7 @@ def describe_channels(name: str, dims: int) -> str:
 
 
 def determine_stream(name: str, shape: tuple[int, ...]) -> StreamName:
-    """Determine the stream of a network from its input channels: 3 RGB, 1 audio, pairs flow.
+    """Determine the stream: 3 input channels mean RGB, 1 audio, an even number flow.
 
     Args:
         name: Name of the network.

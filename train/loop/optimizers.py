@@ -23,8 +23,8 @@ OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
     "rmsprop": lambda groups, training: torch.optim.RMSprop(
         groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
     ),
-    # With fused, Adam needs a tenth of the time on a CPU. Without, the update of a wide classifier
-    # is a fifth of a step.
+    # With fused, Adam's update needs a tenth of the time on a CPU. Without it, the update of a wide
+    # classifier takes a fifth of the time of a step.
     "adam": lambda groups, training: torch.optim.Adam(
         groups, training.rate, weight_decay=training.weight_decay, fused=True
     ),
@@ -32,13 +32,13 @@ OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
 
 
 def make_progress(
-    network: nn.Module, trained: nn.Module, phase: Phase, settings: Settings
+    network: nn.Module, grouped: nn.Module, phase: Phase, settings: Settings
 ) -> Progress:
     """Build the optimizer, schedule and gradient scaler of a phase at its start.
 
     Args:
         network: The network whose trainable parameters are optimized.
-        trained: The part of it whose parameters form the groups of "tsn".
+        grouped: The part of it whose parameters form the groups of "tsn".
         phase: The phase to train.
         settings: Device and precision.
 
@@ -48,7 +48,7 @@ def make_progress(
     training = phase.training
     if training.groups == "tsn":
         groups: Any = group_parameters(
-            trained,
+            grouped,
             training.rate,
             training.weight_decay,
             first_is_new=phase.branch in STREAMS and not STREAMS[phase.branch].fits_rgb_weights,

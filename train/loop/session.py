@@ -32,7 +32,8 @@ from train.tasks.completion import (
 from train.tasks.registry import find_task
 
 FILE_SECONDS = 90.0
-"""How long another node may not see a new file; NFS remembers for up to 60 s that it is missing."""
+"""How long to wait until this node sees a file that another one has written. NFS remembers for up
+to 60 s that a file is missing."""
 FILE_POLL_SECONDS = 0.1
 """How often to look for a file."""
 

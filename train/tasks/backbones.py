@@ -15,12 +15,12 @@ from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone, InputConvention
 from models.backbones.registry import BACKBONES, get_backbone_class
 from models.backbones.resnet import DEPTHS
-from models.weights.publishers import shorten_family
+from models.weights.publishers import find_family
 from train.recipe.recipe import AudioRecipe, Family, ImageRecipe, Network, Recipe
 from train.runs.phases import Phase
 
 FAMILIES: dict[Family, Any] = {
-    cast(Family, shorten_family(name)): get_backbone_class(name) for name in BACKBONES
+    cast(Family, find_family(name)): get_backbone_class(name) for name in BACKBONES
 }
 """The class of each backbone that recipes name."""
 WIDTH = 64.0  # channels of the first convolution of networks that are not thin

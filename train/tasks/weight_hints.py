@@ -8,7 +8,7 @@ from torch import Tensor
 from models.backbones.registry import CLIP_BACKBONES, get_backbone_class
 from models.weights.families import Family, identify_family
 from models.weights.foreign_families import name_foreign_family
-from models.weights.publishers import shorten_family
+from models.weights.publishers import find_family
 
 INFLATED = "resnet50"
 """The network of images whose weights fit I3D-ResNet-50 (``i3d``) once its kernels are repeated
@@ -23,7 +23,7 @@ def name_recipe_network(network: Mapping[str, Any]) -> str:
 
 def list_settings(family: Family) -> dict[str, str]:
     """List the settings of a recipe that build a network of this family, by key."""
-    name = shorten_family(family.backbone)
+    name = find_family(family.backbone)
     settings = {"network.backbone": name}
     if name == "resnet":
         settings["network.depth"] = family.backbone.removeprefix("resnet")

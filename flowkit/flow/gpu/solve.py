@@ -3,7 +3,7 @@
 
 Equations, symbols and semantics are those of `cpu/tvl1.py`. All control is on the GPU and is the
 same for every thread of a program: it depends on the level table, and on the change of u that the
-program's threads have summed together and read back from `change_sums` (see `sweep`).
+program's threads have summed together and read back from `change_sums` (`sweep` in iterate.py).
 
 The arguments of `solve`:
 
@@ -23,7 +23,7 @@ The arguments of `solve`:
     threshold, tau, tau_by_theta    λθ, τ, τ/θ
     bound, QUANTIZED                displacement in pixels that becomes 255, if bytes are written
     MEDIAN_SIDE, FINEST_MEDIAN_SIDE side of the median filter, as for the warps
-    ITEMS, DEPTH                    strips done at a time, and iterations in flight
+    ITEMS, DEPTH                    strips done at a time, and iterations in flight (iterate.py)
 """
 
 import triton
@@ -34,7 +34,7 @@ from flowkit.flow.gpu.median import filter_flow
 from flowkit.flow.gpu.warp import start_level, warp, write_flow
 
 FIELDS = tl.constexpr(5)
-"""Fields of a level: height, width, blocks in a row, chunks, offset in a pyramid."""
+"""Fields of a level: height, width, blocks in a row, chunks (iterate.py), offset in a pyramid."""
 
 
 @triton.jit(do_not_specialize=["pyramid_size", "num_levels", "moving_size", "frozen_size", "warps",

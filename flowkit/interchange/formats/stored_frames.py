@@ -82,7 +82,7 @@ def read_columns(
         image.
     """
     names = tuple(column.name for column in STREAMS[stream].columns)
-    rows = 0 if location is None else max(0, min(length, location[3] - start))
+    rows = 0 if location is None else max(0, min(length, location.rows - start))
     if location is None or not rows:
         return [[None] * length for _ in names]
     columns = store.shards.read_bytes(location, names, start, rows)
@@ -150,7 +150,7 @@ def list_batches(store: Store, video: Video, stream: str) -> list[tuple[int, int
     location = None if row is None else store.index.locate(stream, row)
     if location is None:
         return []
-    return [(location[0], batch) for batch, _, _ in store.shards.list_spans(location)]
+    return [(location.shard, batch) for batch, _, _ in store.shards.list_spans(location)]
 
 
 class BatchChecker:

@@ -68,14 +68,14 @@ def check_optional_integer(column: Column, value: Any) -> int:
 
 
 def build_arrays(
-    columns: Sequence[Column], schema: Any, blocks: Sequence[tuple[Value, ...]]
+    columns: Sequence[Column], schema: Any, pieces: Sequence[tuple[Value, ...]]
 ) -> tuple[list[Any], dict[str, int]]:
     """Build the Arrow arrays of a batch.
 
     Args:
         columns: The columns of the shard.
         schema: The ``pyarrow.Schema`` of the shard.
-        blocks: Consecutive rows. A block has one value for each column: bytes or None (one row),
+        pieces: Consecutive rows. A piece has one value for each column: bytes or None (one row),
             or an array of numbers (any number of rows).
 
     Returns:
@@ -84,7 +84,7 @@ def build_arrays(
     arrays, crc32 = [], {}
     for k, column in enumerate(columns):
         build = build_bytes if column.kind == "bytes" else build_numbers
-        values = [block[k] for block in blocks]
+        values = [piece[k] for piece in pieces]
         array, crc32[column.name] = build(column, schema.field(k).type, values)
         arrays.append(array)
     return arrays, crc32

@@ -1,6 +1,6 @@
 """Recognize the URL of a store on object storage, and the local folder that stands for it.
 
-What is small (store.json, the index, commit records) of a store that is read is kept in a local
+The small files of a store that is read (store.json, the index, commit records) are kept in a local
 folder, its *mirror* (remote/mirror.py), which holds the file ``remote.json`` with the URL.
 An extraction into a store at a URL has a *working store*, a folder with the file ``working.json``:
 its shards are uploaded when they are committed, and deleted (flowkit/extraction/working_store.py).
@@ -91,7 +91,7 @@ def describe_location(root: str | os.PathLike[str]) -> str:
 
 
 def read_working_url(root: Path) -> str | None:
-    """Return the URL to which a working store is uploaded; None if the folder is none.
+    """Return the URL to which a working store is uploaded; None for another folder.
 
     Raises:
         CorruptError: ``working.json`` is damaged.

@@ -170,15 +170,15 @@ class ShardContents:
         """
         parts = (part for video in videos for part in video.parts)
         for batch_index, group in groupby(parts, key=lambda part: part.batch):
-            blocks: list[tuple[Any, ...]] = []
+            pieces: list[tuple[Any, ...]] = []
             entries = []
             for part in group:
                 values = [self.read_values(part, column) for column in self.columns]
-                # A block is one row of bytes, or all rows of numbers.
+                # A piece is one row of bytes, or all rows of numbers.
                 is_bytes = self.columns[0].kind == "bytes"
-                blocks += zip(*values, strict=True) if is_bytes else [tuple(values)]
+                pieces += zip(*values, strict=True) if is_bytes else [tuple(values)]
                 entries.append(self.batches[batch_index].entries[part.entry_index])
-            arrays, crc32 = build_arrays(self.columns, shard.schema, blocks)
+            arrays, crc32 = build_arrays(self.columns, shard.schema, pieces)
             shard.write(pa.record_batch(arrays, schema=shard.schema), crc32, entries)
 
 

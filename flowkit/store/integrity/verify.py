@@ -53,14 +53,15 @@ def verify(
         return was_busy or (not repair and bool(find_locked_parts(root)))
 
     with hold_store(root) if repair else nullcontext():
-        # First, since a killed repair may have left one that has the videos to copy.
+        # First, since a killed repair may have left a shard without a record that has the videos to
+        # copy.
         committed = commit_intact_shards(root) if repair else []
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            checked_pool = pool if deep else None
+            decoding_pool = pool if deep else None
             if url is None:
-                inspection = Inspection(root, header, checked_pool, progress, is_busy)
+                inspection = Inspection(root, header, decoding_pool, progress, is_busy)
             else:
-                inspection = RemoteInspection(url, root, header, checked_pool, progress)
+                inspection = RemoteInspection(url, root, header, decoding_pool, progress)
             report = inspection.run()
         if repair:
             report.repaired += [f"wrote the missing commit record of {name}" for name in committed]

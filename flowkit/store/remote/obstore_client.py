@@ -28,7 +28,7 @@ class ObstoreClient:
     def __init__(self, url: str) -> None:
         self.url = url
         self._obstore = import_obstore(url)
-        self._store = self._open(retries=0)  # call_with_retries also repeats broken bodies
+        self._store = self._open(retries=0)  # call_with_retries retries, also after half a body
         self._pool = ThreadPoolExecutor(MAX_REQUESTS, thread_name_prefix="flowkit-remote")
 
     def _open(self, retries: int) -> Any:

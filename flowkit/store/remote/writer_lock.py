@@ -25,8 +25,8 @@ class WriterLock:
     Args:
         url: URL of the store.
         client: Its client.
-        owner: What only runs share that cannot be alive at the same time: the id of their working
-            store, which they lock.
+        owner: The id of the working store of the run. Runs with the same one cannot be alive at the
+            same time, because each locks its working store.
     """
 
     def __init__(self, url: str, client: ObjectClient, owner: str) -> None:

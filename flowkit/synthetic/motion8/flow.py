@@ -86,7 +86,7 @@ def compute_shape_matrix(state: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute A of one shape, which maps its own coordinates to pixels from its centre.
 
     Args:
-        state: float64 (4,), coordinates of the shape.
+        state: float64 (4,), state of the shape: X, Y, ANGLE, and SIZE, the ln of the radius.
 
     Returns:
         float64 (2, 2).
@@ -104,7 +104,7 @@ def convert_to_shape_coordinates(
     Args:
         clip: The clip.
         points: float64 (…, 2), x and y in pixels.
-        state: float64 (4,), coordinates of the shape.
+        state: float64 (4,), state of the shape: X, Y, ANGLE, and SIZE, the ln of the radius.
 
     Returns:
         float64 (…, 2).

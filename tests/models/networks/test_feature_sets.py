@@ -23,7 +23,7 @@ def make_sets(sets=3, length=4):
     return {modality: torch.randn(sets, length, size) for modality, size in DIMENSIONS.items()}
 
 
-def test_outputs_of_parts_are_concatenated_and_classified():
+def test_outputs_of_fusions_are_concatenated_and_classified():
     network, sets = make_network(), make_sets()
     lengths = {"rgb": torch.tensor([4, 2, 1]), "audio": torch.tensor([1, 4, 3])}
     parts = [network.parts[name](sets[name], lengths[name]) for name in DIMENSIONS]
@@ -131,6 +131,24 @@ def test_missing_modality_is_refused():
     del sets["audio"]
     with pytest.raises(ValueError, match="sets of rgb, audio; audio is missing"):
         make_network()(sets)
+
+
+@pytest.mark.parametrize(
+    ("sets", "lengths", "message"),
+    [
+        (torch.zeros(3, 4, 3), [0, -1, 4], "got lengths from -1 to 4"),
+        (torch.zeros(1, 4, 3), [0, 4, 4], r"expected 1 integer lengths.* got \(3,\)"),
+        (torch.zeros(3, 4, 3), [0, 4], r"expected 3 integer lengths.* got \(2,\)"),
+        (torch.zeros(3, 4, 3), 0, r"expected 3 integer lengths.* got \(\)"),
+        (torch.zeros(3, 4, 1), [0, 4, 4], r"\(B, L, 3\), got \(3, 4, 1\)"),
+        (torch.zeros(3, 4), [0, 4, 4], r"\(B, L, 3\), got \(3, 4\)"),
+    ],
+)
+def test_wrong_lengths_beside_an_empty_set_are_refused(sets, lengths, message):
+    network = make_network()
+    network.set_means({"audio": torch.ones(3)})
+    with pytest.raises(ValueError, match=message):
+        network({**make_sets(), "audio": sets}, {"audio": torch.tensor(lengths)})
 
 
 def test_modality_of_another_dimension_is_refused():

@@ -171,6 +171,11 @@ def test_wrong_levels_are_refused(levels, frames, message):
         make_layer()(levels, frames)
 
 
+def test_unknown_energy_is_refused():
+    with pytest.raises(ValueError, match="expected an energy of sum, share; got 'mean'"):
+        PyramidAttention((3,), (2, 2), energy="mean")
+
+
 def test_unknown_fusion_and_no_levels_are_refused():
     with pytest.raises(ValueError, match=r"multiplication, sum, maximum; got 1 levels and 'mean'"):
         PyramidAttention((3,), (2, 2), "mean")

@@ -58,7 +58,8 @@ def rename_as_tsn(state):
          "fields), but the branch rgb has 3 channels: --weights flow=FILE"),
         ({"cls_token": torch.zeros(1), "pos_embed": torch.zeros(1)}, {},
          "these are weights of Vision Transformer, which recipes do not have: flowkit features "
-         "--model FILE --backbone timm/vit_base_patch16_224 computes features with it"),
+         "--model FILE --backbone timm/vit_base_patch16_224, or its own name in timm, computes "
+         "features with it"),
         ({"a": torch.zeros(1, 1, 3, 3, 3)}, {},
          "these are weights of an unknown network, whose kernels are 3-D"),
         ({"a": torch.zeros(1)}, {}, "these are weights of an unknown network"),
