@@ -14,7 +14,7 @@ from train.recipe.recipe import AudioRecipe, Branch, ImageRecipe
 from train.runs.phases import Scoring, list_phases
 from train.runs.run import Run
 from train.tasks.registry import find_task
-from train.web.attention_maps import choose_subset, describe_snippets, make_cancellable
+from train.web.attention_maps import describe_snippets, make_cancellable
 from train.web.predictions import TOP
 
 
@@ -100,7 +100,6 @@ def score_segments(
         what is read in it.
     """
     phases = {phase.name: phase for phase in list_phases(run.recipe)}
-    subset = choose_subset(store, row)
     segments: dict[Branch, list[tuple[F32, F32]]] = {}
     times: dict[str, tuple[int, ...] | None] = {}
     for name in dict.fromkeys(scoring.phases.values()):
@@ -108,8 +107,8 @@ def score_segments(
         recipe = run.recipe.for_split(phases[name].split)
         task = find_task(recipe)
         network = make_cancellable(task.load_finished_network(run, phases[name], branches), check)
-        dataset: Any = task.open_dataset(store, phases[name], "test", subset)
-        batch = dataset.batch([int(np.flatnonzero(dataset.subset.rows == row)[0])])
+        dataset: Any = task.open_dataset(store, phases[name], "test", row)
+        batch = dataset.batch([0])
         starts = describe_snippets(dataset, row).times
         scores = task.test_scores(network, batch, phases[name], torch.device("cpu"))
         for branch in branches:

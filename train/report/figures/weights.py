@@ -15,7 +15,9 @@ import torch
 
 from flowkit.catalog import data_root
 from flowkit.datasets.feature_sets import FeatureSetDataset
+from flowkit.datasets.sampling import sample_middles
 from flowkit.errors import FlowkitError
+from flowkit.recipe import LogMelRecipe
 from flowkit.store import Store
 from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
 from flowkit.synthetic.mnist import read_digits
@@ -39,6 +41,8 @@ from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
+MAX_COLUMNS = 40
+"""Features of a video that `draw_weights` shows at most, so that their frames can be seen."""
 HIGHEST, MIDDLE, LOWEST = 3, 4, 4
 """Numbers of frames in the three groups, as in the figure of CATNet."""
 
@@ -56,7 +60,8 @@ def draw_weights(source: Source) -> list[Drawing]:
         NotApplicable: There is no store, or the network has no attention over sets.
     """
     drawings = []
-    for modality, videos in compute_weights(source).items():
+    for modality, computed in compute_weights(source).items():
+        videos = [choose_columns(*video) for video in computed]
         units, longest = (max(video[2].shape[axis] for video in videos) for axis in (0, 1))
         figure, axes = make_figure(
             0.45 * longest + 1, len(videos) * (0.18 * units + 1), nrows=2 * len(videos), ncols=1,
@@ -75,8 +80,21 @@ def draw_weights(source: Source) -> list[Drawing]:
             f"Attention weights of {modality} in {len(videos)} videos: a row for each unit, and a "
             "column for each feature. Lighter means a higher weight."
         )
+        if any(video[2].shape[1] > MAX_COLUMNS for video in computed):
+            caption += (
+                f" Of more than {MAX_COLUMNS} features, {MAX_COLUMNS} evenly spaced ones are shown."
+            )
         drawings.append(Drawing(name=f"weights_{modality}", caption=caption, figure=figure))
     return drawings
+
+
+def choose_columns(id: str, images: list[U8], weights: F32) -> tuple[str, list[U8], F32]:
+    """Return a video with `MAX_COLUMNS` evenly spaced features if it has more than these."""
+    length = weights.shape[1]
+    if length <= MAX_COLUMNS:
+        return id, images, weights
+    columns = sample_middles(length, MAX_COLUMNS)
+    return id, [images[column] for column in columns] if images else [], weights[:, columns]
 
 
 def draw_heaviest(source: Source) -> list[Drawing]:
@@ -251,10 +269,33 @@ def load_feature_images(store: Store, row: int, name: str) -> list[U8]:
     video = store[row]
     if store.header.dataset == DATASET:
         return render_frames(store, store.index.id(row))
+    return [video.rgb(t) for t in list_feature_frames(store, row, name)]
+
+
+def list_feature_frames(store: Store, row: int, name: str) -> list[int]:
+    """List the RGB frame at the beginning of each feature of a video.
+
+    Args:
+        store: The store.
+        row: Row of the video in the index of the store.
+        name: Name of the features.
+
+    Returns:
+        Indices of frames; empty if the store has no RGB of the video, or if the features are of
+        audio and nothing says when the frames are shown.
+    """
+    video = store[row]
     if "rgb" not in video.streams:
         return []
     positions = video.vectors(f"features/{name}", "position")
-    return [video.rgb(min(int(t), video.num_frames - 1)) for t in positions]
+    if store.recipe.features[name].source == "audio":  # position k is patch k
+        if video.read_stored_times() is None and not video.fps > 0:
+            return []
+        audio = store.recipe.audio or LogMelRecipe()
+        seconds = positions * audio.patch * audio.hop_seconds
+        # A frame is shown until the next one; times are rounded to microseconds.
+        positions = np.searchsorted(video.times(), seconds + 1e-6, side="right") - 1
+    return [min(int(t), video.num_frames - 1) for t in positions]
 
 
 def render_frames(store: Store, id: str) -> list[U8]:
