@@ -77,7 +77,7 @@ def fit(
     changes = {name.replace("__", "."): value for name, value in overrides.items()}
     draft = draft if row is None else draft.take_row(row)
     draft = (draft.make_quick() if quick else draft).change(changes)
-    if workers is None:
+    if workers is None:  # the example is of the kind that the complete recipe will be
         workers = find_task(draft.make_example()).default_workers
     settings = make_settings(device, workers, threads, precision=precision)
     opened_run, opened_store = training_session.start_run(Path(run), draft, open_store(store), log)

@@ -18,7 +18,7 @@ from train.web.attention_maps import describe_snippets, make_cancellable
 from train.web.predictions import TOP
 
 
-def find_reason(run: Run) -> str:
+def explain_no_segments(run: Run) -> str:
     """Say why a run has no scores of single segments; empty if it has them."""
     recipe = run.recipe
     if isinstance(recipe, AudioRecipe):
@@ -49,13 +49,11 @@ def describe_segments(
         and ``times`` beside ``branches`` are those of the first branch.
 
     Raises:
-        UsageError: The run has no scores of single segments (`find_reason`), or the video is in no
-            subset.
+        UsageError: The run has no scores of single segments (`explain_no_segments`).
         RunError: The weights of a phase are damaged.
-        StoreError: A video of the subset lacks a stream that a network reads, or its data are
-            damaged.
+        StoreError: The video lacks a stream that a network reads, or its data are damaged.
     """
-    reason = find_reason(run)
+    reason = explain_no_segments(run)
     if reason:
         raise UsageError(reason)
     scoring = choose_scoring(run)

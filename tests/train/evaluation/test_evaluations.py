@@ -212,6 +212,8 @@ def test_the_command_names_lists_and_fuses(trained):
     assert "testing.crops=three" in listed
     kept = json.loads(call(run.path, "--list", "--json"))
     assert kept["wide"]["testing"]["crops"] == "three"
+    with pytest.raises(RunError, match="has no evaluation 'none'"):
+        evaluate_command([str(run.path), "--list", "--name", "none"], standalone_mode=False)
     one = call(run.path, "--list", "--name", "wide")
     assert "wide" in one and "(default)" not in one
     recipe_weights = json.loads(call(run.path, "--fusion", "5:1", "--json"))
@@ -267,7 +269,6 @@ def test_wrong_settings_are_refused_before_a_network_runs(trained, monkeypatch, 
         (["--fusion", "1:1", "--store", "S"], "leave out --store"),
         (["--fusion", "1:1", "--set", "testing.segments=1"], "leave out --set"),
         (["--list", "--fusion", "1:1"], "leave out --fusion"),
-        (["--list", "--name", "none"], "has no evaluation 'none'"),
         ([], "expected --store"),
     ],
 )

@@ -138,7 +138,13 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         drawings.append(Drawing(name=f"heaviest_{modality}", caption=caption, figure=figure))
     if not drawings:
         assert source.store is not None
-        raise NotApplicable(f"{source.store.location} has no frames of the videos to show")
+        advice = ""
+        if source.store.header.dataset == DATASET:
+            advice = (
+                f"; they are drawn from the digits of MNIST that the store was built with, which "
+                f"are not in {data_root() / 'mnist'} (set FLOWKIT_DATA to the folder of mnist)"
+            )
+        raise NotApplicable(f"{source.store.location} has no frames of the videos to show{advice}")
     return drawings
 
 
