@@ -6,6 +6,7 @@ over all heads.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from flowkit.datasets.feature_sets import FeatureSetDataset
 from flowkit.datasets.sampling import sample_middles
 from flowkit.errors import FlowkitError
 from flowkit.recipe import LogMelRecipe
-from flowkit.store import Store
+from flowkit.store import Store, Video
 from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
 from flowkit.synthetic.mnist import read_digits
 from models.networks.feature_sets import SetNetwork
@@ -45,6 +46,24 @@ MAX_COLUMNS = 40
 """Features of a video that `draw_weights` shows at most, so that their frames can be seen."""
 HIGHEST, MIDDLE, LOWEST = 3, 4, 4
 """Numbers of frames in the three groups, as in the figure of CATNet."""
+
+
+class LazyFrames(Sequence[U8]):
+    """RGB frames of a video that are decoded when they are shown, since there may be thousands.
+
+    Args:
+        video: The video.
+        frames: Indices of the frames.
+    """
+
+    def __init__(self, video: Video, frames: list[int]) -> None:
+        self._video, self._frames = video, frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._video.rgb(self._frames[index])
 
 
 def draw_weights(source: Source) -> list[Drawing]:
@@ -88,7 +107,7 @@ def draw_weights(source: Source) -> list[Drawing]:
     return drawings
 
 
-def choose_columns(id: str, images: list[U8], weights: F32) -> tuple[str, list[U8], F32]:
+def choose_columns(id: str, images: Sequence[U8], weights: F32) -> tuple[str, Sequence[U8], F32]:
     """Return a video with `MAX_COLUMNS` evenly spaced features if it has more than these."""
     length = weights.shape[1]
     if length <= MAX_COLUMNS:
@@ -180,7 +199,7 @@ def name_groups(columns: list[int]) -> dict[int, str]:
     return names
 
 
-def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
+def compute_weights(source: Source) -> dict[str, list[tuple[str, Sequence[U8], F32]]]:
     """Compute the attention weights of the chosen videos.
 
     Args:
@@ -203,7 +222,7 @@ def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]
     dataset = task.open_dataset(store, phase, "test")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
-    results: dict[str, list[tuple[str, list[U8], F32]]] = {}
+    results: dict[str, list[tuple[str, Sequence[U8], F32]]] = {}
     for index in chosen:
         for modality, weights in compute_video_weights(task, network, dataset, index).items():
             images = load_feature_images(store, rows[index], task.sets.streams[modality])
@@ -260,7 +279,7 @@ def compute_video_weights(
     return results
 
 
-def load_feature_images(store: Store, row: int, name: str) -> list[U8]:
+def load_feature_images(store: Store, row: int, name: str) -> Sequence[U8]:
     """Load the frame of each feature of a video.
 
     Args:
@@ -275,7 +294,7 @@ def load_feature_images(store: Store, row: int, name: str) -> list[U8]:
     video = store[row]
     if store.header.dataset == DATASET:
         return render_frames(store, store.index.id(row))
-    return [video.rgb(t) for t in list_feature_frames(store, row, name)]
+    return LazyFrames(video, list_feature_frames(store, row, name))
 
 
 def list_feature_frames(store: Store, row: int, name: str) -> list[int]:
@@ -304,7 +323,7 @@ def list_feature_frames(store: Store, row: int, name: str) -> list[int]:
     return [min(int(t), video.num_frames - 1) for t in positions]
 
 
-def render_frames(store: Store, id: str) -> list[U8]:
+def render_frames(store: Store, id: str) -> Sequence[U8]:
     """Render the frames of a Flash-MNIST video from the digits of MNIST and the seed of the store.
 
     Args:

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from flowkit.recipe import FeatureRecipe, LogMelRecipe
+from flowkit.store import Video
+from train.flash_mnist.store import DATASET
 from train.report.figures import FIGURES, Source
+from train.report.figures.drawing import NotApplicable
 from train.report.figures.weights import MAX_COLUMNS, choose_columns, list_feature_frames
 
 
@@ -41,3 +44,22 @@ def test_many_features_are_shown_by_some_of_them(make_kind, videos, monkeypatch)
     (drawing, *_) = FIGURES["weights"](Source(run=make_kind("CATNet"), store=videos))
     assert drawing.figure.get_size_inches()[0] < 2
     assert "2 evenly spaced ones are shown" in drawing.caption
+
+
+def test_only_frames_that_are_shown_are_decoded(make_kind, videos, monkeypatch):
+    read, decoded = Video.rgb, []
+    monkeypatch.setattr("train.report.figures.weights.MAX_COLUMNS", 2)
+    monkeypatch.setattr(Video, "rgb", lambda video, t: decoded.append(t) or read(video, t))
+    shown = (videos.index.id(int(videos.subset("test")[0])),)
+    FIGURES["weights"](Source(run=make_kind("CATNet"), store=videos, videos=shown))
+    assert len(decoded) == 4  # two of each of two modalities, which have four features
+
+
+def test_missing_digits_of_flash_mnist_are_named(monkeypatch, tmp_path):
+    """A store may have been built with --data."""
+    monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path))
+    computed = {"look": [("v", [], np.ones((1, 5), np.float32))]}
+    monkeypatch.setattr("train.report.figures.weights.compute_weights", lambda source: computed)
+    store = SimpleNamespace(location="S", header=SimpleNamespace(dataset=DATASET))
+    with pytest.raises(NotApplicable, match=f"digits of MNIST .*{tmp_path}/mnist"):
+        FIGURES["heaviest"](Source(run=None, store=store))
