@@ -72,19 +72,20 @@ def read_classes(path: Path) -> dict[str, str]:
         The 157 class names by code, c000 … c156.
 
     Raises:
-        AnnotationError: A line is malformed or out of order, or classes are missing.
+        AnnotationError: A line is malformed or out of order, or there are not 157.
     """
     names: dict[str, str] = {}
-    for (location, line), code in zip(read_lines(path), CODES, strict=False):
+    lines = list(read_lines(path))
+    for (location, line), code in zip(lines, CODES, strict=False):
         line_code, _, name = line.partition(" ")
         if line_code != code or not name.strip():
             raise make_error(
                 location, f"'{code} Name of the class'", quote_shortened(line), DOWNLOAD_AGAIN
             )
         names[code] = name.strip()
-    if len(names) != CLASSES:
-        location = f"{path}:{len(names) + 1}"
-        raise make_error(location, f"{CLASSES} classes", len(names), DOWNLOAD_AGAIN)
+    if len(lines) != CLASSES:
+        location = lines[CLASSES][0] if len(lines) > CLASSES else f"{path}:{len(lines) + 1}"
+        raise make_error(location, f"{CLASSES} classes", len(lines), DOWNLOAD_AGAIN)
     return names
 
 

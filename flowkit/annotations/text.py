@@ -1,6 +1,7 @@
 """Read the text files of official annotations; every error message names the file and the line."""
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -72,7 +73,8 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
         AnnotationError: The file is empty, is not UTF-8 or cannot be read, a required column is
             missing, a row has more or fewer fields than the header, or a quote is not closed.
     """
-    reader = csv.reader(read_text(path).splitlines(keepends=True), strict=True)
+    # Not `splitlines`, which also ends lines at U+0085, U+2028 and vertical tabs.
+    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
     expected = f"a header with {', '.join(required)}"
     header: list[str] = []
     first_line = 1  # of the row; a row with a line break in quotes has several lines

@@ -136,10 +136,10 @@ def walk_folders(root: Path) -> Iterator[FolderContent]:
     while folders or linked_folders:
         # Links come last, so that their target has already been visited under its own name.
         folder = folders.pop() if folders else linked_folders.pop(0)
-        stat_result = (root / folder).stat()
-        if (stat_result.st_dev, stat_result.st_ino) in visited:
+        identity = identify_folder(root / folder)
+        if identity in visited:
             continue
-        visited.add((stat_result.st_dev, stat_result.st_ino))
+        visited.add(identity)
         video_files: list[str] = []
         images: list[str] = []
         has_folders = False
@@ -182,6 +182,22 @@ def may_be_frames(images: list[str], video_stems: frozenset[str]) -> bool:
     )
 
 
+def identify_folder(folder: Path) -> tuple[int, int]:
+    """Return the device and the inode of a folder.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        UsageError: The folder above it cannot be entered.
+    """
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise make_folder_error(folder, error) from error
+    return status.st_dev, status.st_ino
+
+
 def list_folder(folder: Path) -> list["os.DirEntry[str]"]:
     """List the entries of a folder, sorted by name.
 
@@ -198,6 +214,11 @@ def list_folder(folder: Path) -> list["os.DirEntry[str]"]:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise UsageError(
-            f"cannot list the folder {folder}: {error.strerror}; make it readable or move it away"
-        ) from error
+        raise make_folder_error(folder, error) from error
+
+
+def make_folder_error(folder: Path, error: OSError) -> UsageError:
+    """Make the error for a folder that cannot be listed."""
+    return UsageError(
+        f"cannot list the folder {folder}: {error.strerror}; make it readable or move it away"
+    )

@@ -1,6 +1,8 @@
 """Describe one dataset of the catalogue, and find out how much of it is on this machine."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,13 +166,15 @@ class Dataset:
 
     def find_videos_folder(self, root: Path) -> Path | None:
         """Return the first of the folders ``videos`` that has videos; None if none has."""
-        return next(filter(has_videos, resolve_folders(root, self.videos)), None)
+        with convert_read_errors():
+            return next(filter(has_videos, resolve_folders(root, self.videos)), None)
 
     def find_annotations_folder(self, root: Path) -> Path | None:
         """Return the first of the folders ``annotations`` that has annotation files, or None."""
         find_files = self.get_format().find_files
         folders = resolve_folders(root, self.annotations)
-        return next((f for f in folders if f.is_dir() and find_files(f, self.variant)), None)
+        with convert_read_errors():
+            return next((f for f in folders if f.is_dir() and find_files(f, self.variant)), None)
 
     def describe_missing_folders(
         self, root: Path, videos: Path | None, annotations: Path | None
@@ -204,18 +208,35 @@ class Dataset:
         return table, self.get_format().locate_videos(videos, table)
 
 
+@contextmanager
+def convert_read_errors() -> Iterator[None]:
+    """Convert an OSError in the context into a CatalogError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        folder = printable_path(error.filename or "a folder")
+        raise CatalogError(
+            f"cannot read {folder}: {error.strerror}; check its permissions"
+        ) from None
+
+
 def data_root() -> Path:
     """Return the folder where the relative paths of the catalogue start.
 
     Returns:
         ``$FLOWKIT_DATA`` if it is set, else ``data``.
     """
-    return Path(os.environ.get("FLOWKIT_DATA") or "data").expanduser()
+    return expand_user(os.environ.get("FLOWKIT_DATA") or "data")
 
 
 def resolve_folders(root: Path, names: tuple[str, ...]) -> list[Path]:
     """Return ``names`` as paths relative to ``root``; absolute paths and ``~`` are kept."""
-    return [root / text_to_path(name).expanduser() for name in names]
+    return [root / expand_user(text_to_path(name)) for name in names]
+
+
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """Replace ``~`` by the home folder; ``~name`` stays as it is if there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises)
 
 
 def format_paths(paths: list[Path]) -> str:

@@ -115,19 +115,44 @@ def read_labels(store: Path, labels: "LabelArguments") -> "AnnotationTable | Non
     """
     from flowkit.annotations.label_files import annotate_ids, read_label_files
     from flowkit.commands.terminal import print_lines
-    from flowkit.store.format.header import read_header
-    from flowkit.store.format.records import load_record, record_paths
 
     options = labels.make_options()
     if not labels.files:
         return None
     listing = read_label_files(labels.files, options)
-    read_header(store)  # refuses a folder that is no store
-    # Not from the index, which cannot be rebuilt while the annotations are damaged.
-    ids = {video["id"] for path in record_paths(store) for video in load_record(path)["videos"]}
-    table, lines = annotate_ids(sorted(ids), listing)
+    table, lines = annotate_ids(list_ids(store), listing)
     print_lines(lines)
     return table
+
+
+def list_ids(store: Path) -> list[str]:
+    """List the videos of a store, also while its annotations are damaged.
+
+    Args:
+        store: Folder of the store.
+
+    Returns:
+        Their ids, sorted.
+
+    Raises:
+        CorruptError: Something else is damaged.
+    """
+    from flowkit.errors import CorruptError
+    from flowkit.store.annotations import read_annotations
+    from flowkit.store.format.records import load_record, record_paths
+    from flowkit.store.index import rebuild_index
+    from flowkit.store.reader import Store
+
+    try:
+        rebuild_index(store)
+        return list(Store(store))
+    except CorruptError as error:
+        try:
+            read_annotations(store)
+        except CorruptError:  # the index cannot be rebuilt until they are replaced
+            records = map(load_record, record_paths(store))
+            return sorted({video["id"] for record in records for video in record["videos"]})
+        raise error
 
 
 def read_table(

@@ -1,11 +1,18 @@
 """Define `flowkit preview`, which draws videos of a store."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flowkit.commands.options import PATH, store_argument
 from flowkit.path_text import argument_to_text
+
+if TYPE_CHECKING:
+    from flowkit.store.reader import Store
+
+MAX_CLASSES = 8
+"""Largest number of classes that --grid and --sheet show."""
 
 
 @click.command()
@@ -16,9 +23,11 @@ from flowkit.path_text import argument_to_text
 @click.option("--count", type=click.IntRange(1, 64), default=8, show_default=True,
               help="Number of frames in a strip.")  # fmt: skip
 @click.option("--grid", is_flag=True,
-              help="Show one frame of one video of each class, side by side.")  # fmt: skip
-@click.option("--sheet", is_flag=True, help="Show a strip of one video of each class instead of "
-              "the first video.")  # fmt: skip
+              help="Show one frame of one video of each class, side by side, of "
+              f"{MAX_CLASSES} classes at most; --sheet and --count have no effect "
+              "then.")  # fmt: skip
+@click.option("--sheet", is_flag=True, help="Show a strip of one video of each class, of "
+              f"{MAX_CLASSES} classes at most, instead of the first video.")  # fmt: skip
 def preview(
     store: Path, ids: tuple[str, ...], out: Path, count: int, sheet: bool, grid: bool
 ) -> None:
@@ -40,7 +49,8 @@ def preview(
     if ids:
         video_ids = list(ids)
     elif sheet or grid:
-        video_ids = drawing.choose_video_per_class(opened_store)
+        video_ids = drawing.choose_video_per_class(opened_store, MAX_CLASSES)
+        report_absent_classes(opened_store, video_ids)
     else:
         video_ids = [opened_store[0].id]
     if grid:
@@ -50,3 +60,12 @@ def preview(
     else:
         drawing.preview_sheet(opened_store, video_ids, out, count=count)
     click.echo(str(out))
+
+
+def report_absent_classes(store: "Store", video_ids: list[str]) -> None:
+    """Say on stderr how many classes are shown, if not all are."""
+    shown = len({label.name for id in video_ids for label in store[id].labels})
+    total = len(store.classes)
+    if shown < total:
+        message = f"{shown} of {total} classes are shown; to choose others, name videos"
+        click.echo(message, err=True)

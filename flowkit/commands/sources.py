@@ -186,8 +186,8 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Sou
     paths = list_videos(root, frames_only=arguments.frames is not None)
     if not paths and holds_images(root):
         raise UsageError(
-            f"{root} holds the images of one video, and {option} expects the folder above it; "
-            f"to extract only this video: flowkit extract {root} --store S"
+            f"{root} holds the images of one video, and {option} expects the folder above it; a "
+            f"store can be made of this video alone: flowkit extract {root} --store S"
         )
     if not paths:
         raise UsageError(f"no videos below {root}; name a folder with videos, or folders of images")
@@ -214,6 +214,7 @@ def choose_stored_videos(from_store: Path, store: Path | None) -> Sources:
     """
     from flowkit.extraction import locate_stored_videos
     from flowkit.store.annotations import read_annotations
+    from flowkit.store.remote.mirror import find_store_folder
 
     if store is not None and store.resolve() != from_store.resolve():
         raise UsageError(
@@ -221,7 +222,8 @@ def choose_stored_videos(from_store: Path, store: Path | None) -> Sources:
             "store first"
         )
     located = locate_stored_videos(from_store)
-    return Sources(videos=located, table=read_annotations(from_store), store_path=from_store)
+    table = read_annotations(find_store_folder(from_store, complete=True))
+    return Sources(videos=located, table=table, store_path=from_store)
 
 
 def select_subset(sources: Sources, subset: str) -> Sources:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flowkit.doctor.finding import Finding
 from flowkit.doctor.imports import DISTRIBUTIONS
-from flowkit.errors import FlowkitError
+from flowkit.errors import CorruptError, FlowkitError, InternalError, VideoError
 from flowkit.installation import OWN_PACKAGES, ROOT
 
 GENERAL_ADVICE = (
@@ -29,6 +29,12 @@ class WrongResultError(FlowkitError):
     """A trial step ran, but its result is wrong."""
 
 
+INSTALLATION_ERRORS = (WrongResultError, InternalError, VideoError, CorruptError)
+"""Errors of flowkit that are a fault of the installation if a check raises them: it decodes videos
+and reads stores that flowkit has made.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class TrialStep:
     """A step that does some of the work of an extraction or a training."""
@@ -42,7 +48,7 @@ class TrialStep:
     required_topics: tuple[str, ...] = ()
     """Topics of the steps that must succeed before this one runs."""
     advice: str = ""
-    """What to do if the step fails; "" derives it from the error."""
+    """What to do if the step fails; "" derives it from the error, whose message may say it."""
 
 
 def run_steps(
@@ -137,7 +143,9 @@ def format_location(frame: traceback.FrameSummary) -> str:
 
 
 def suggest_advice(error: Exception) -> str:
-    """Suggest what to do about an error of a check, in one line."""
+    """Suggest what to do about an error of a check, in one line; "" if its message says it."""
+    if isinstance(error, FlowkitError) and not isinstance(error, INSTALLATION_ERRORS):
+        return ""
     if not isinstance(error, ImportError):
         return GENERAL_ADVICE
     if "libGL" in str(error):

@@ -1,4 +1,4 @@
-"""Show the progress of a run: a bar on a terminal, and otherwise a line every few seconds."""
+"""Show the progress of a run: a bar on terminals that can draw one, else a line now and then."""
 
 import time
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from flowkit.extraction.tasks import Outcome
 MAX_SHARE = 0.99
 """Largest share of a video that is not finished: its number of frames is an estimate."""
 LINE_SECONDS = 15.0
-"""Seconds between lines where there is no terminal."""
+"""Seconds between lines where there is no bar."""
 
 
 class Meter:
@@ -37,13 +37,15 @@ class Meter:
         self._ended: set[str] = set()
         self._lock = Lock()
         self._started = self._line_printed = time.monotonic()
+        # On a dumb terminal, rich draws no bar.
+        self._has_bar = self.console.is_terminal and not self.console.is_dumb_terminal
         self._bar = Progress(
             BarColumn(),
             TextColumn("{task.fields[line]}"),
             TextColumn("ETA"),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not self._has_bar,
         )
         self._task = self._bar.add_task(
             "", total=sum(self._weights.values()), line=self._describe()
@@ -92,7 +94,7 @@ class Meter:
         weight = self._weight + begun
         self._bar.update(self._task, completed=weight, line=self._describe())
         now = time.monotonic()
-        if not self.console.is_terminal and now - self._line_printed >= LINE_SECONDS:
+        if not self._has_bar and now - self._line_printed >= LINE_SECONDS:
             self._line_printed = now
             share = weight / sum(self._weights.values())
             seconds = (now - self._started) * (1 - share) / share if share else 0.0

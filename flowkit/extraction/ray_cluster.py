@@ -230,7 +230,7 @@ def check_address(address: str) -> None:
         return  # Ray itself resolves "auto" and "local"
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: it cannot be the name of a host
         raise FlowkitError(
             f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, "
             "or leave out --address and unset RAY_ADDRESS"

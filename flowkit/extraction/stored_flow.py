@@ -20,6 +20,7 @@ from flowkit.extraction.tasks import ExtractionTask, StoredVideo
 from flowkit.recipe import StoreRecipe
 from flowkit.store import Store, Video, read_header
 from flowkit.store.failures import Failure, is_about_stored_images
+from flowkit.store.format.location import find_url
 
 STREAMS = ("flow",)
 """The streams that a run computes."""
@@ -64,7 +65,7 @@ def locate_stored_videos(root: Path) -> LocatedVideos:
     """List the videos of a store as sources, with their labels and subsets.
 
     Args:
-        root: Folder of the store.
+        root: Folder of the store, or its URL.
 
     Raises:
         FormatError: There is no store at ``root``.
@@ -131,10 +132,10 @@ class StoredFlowRun(ExtractionRun):
 
 
 def make_stored_task(video: Video, root: Path, streams: tuple[str, ...]) -> ExtractionTask:
-    """Make the task of a video whose images are read from a store."""
+    """Make the task of a video whose images are read from a store in a folder or at a URL."""
     return ExtractionTask(
         id=video.id,
-        source=root.absolute(),
+        source=root if find_url(root) else root.absolute(),
         streams=streams,
         weight=video.num_frames * video.width * video.height,
         stored=StoredVideo(video.source, video.fingerprint),

@@ -106,6 +106,7 @@ class Worker:
             StoreError: The store cannot be written.
             FlowkitError: The machine, not the video, is the cause.
         """
+        self.share = 0.0
         outcome = self._extract_or_fail(task)
         return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
 
@@ -148,7 +149,6 @@ class Worker:
             writer.begin(task.id)
             frames = written = 0
             expected = task.frames or estimate_frames(reader)
-            self.share = 0.0
             last_time = -1  # no frame has a time
             with Prefetcher(read_chunks(reader, setup, self._report_progress)) as chunks:
                 for row in rows.compute(chunks):

@@ -10,6 +10,7 @@ The id of a video is the path of its folder below the imported folder. Videos th
 keep the ids that they had.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -189,10 +190,10 @@ def name_videos(
     if fps is not None and exported.keys() >= set(video_folders):
         for path in video_folders:
             recorded = float(exported[path]["fps"])
-            if recorded != fps:
+            if recorded and not math.isclose(recorded, fps, rel_tol=1e-3):  # 0: it is unknown
                 raise UsageError(
-                    f"{path}: videos.csv records {recorded:g} frames per second, got --fps "
-                    f"{fps:g}; leave out --fps"
+                    f"{path}: videos.csv records {recorded:.6g} frames per second, got --fps "
+                    f"{fps:.6g}; leave out --fps"
                 )
     videos = []
     for path in video_folders:

@@ -112,9 +112,11 @@ def preview_grid(store: Store, ids: Iterable[str], out: Path | str) -> Path:
         The path of the file.
 
     Raises:
-        UsageError: If an id is unknown, or a video lacks RGB or flow.
+        UsageError: If an id is unknown, a video lacks RGB or flow, or ``out`` is not a .png.
         StoreError: If the file cannot be written.
     """
+    if Path(out).suffix.lower() == ".mp4":
+        raise UsageError(f"a grid is one picture, not a film: write a .png instead of {out}")
     videos = [store[id] for id in ids]
     if not videos or not all(all(find_drawable_streams(video)) for video in videos):
         raise UsageError("a grid needs videos with RGB and flow; name some that have both")

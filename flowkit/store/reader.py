@@ -116,6 +116,8 @@ class Store:
         index = IndexView(self.path, self.flow_step)
         if self._version not in (None, index.version) and find_url(self.location) is not None:
             self.path = find_store_folder(self.location)  # the mirror may be older than the store
+            for name in ("header", "bound", "flow_step"):
+                self.__dict__.pop(name, None)
             index = IndexView(self.path, self.flow_step)
         if self._version not in (None, index.version):
             raise StoreError(

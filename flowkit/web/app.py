@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -70,6 +71,15 @@ class Plugin:
     """Lists such addresses for the key of a video."""
     close: Callable[[], None] = lambda: None
     """Called when the server ends."""
+
+
+class FrameConvertor(IntegerConvertor):
+    """The index of a frame in a path; Python refuses to convert thousands of digits."""
+
+    regex = "[0-9]{1,4000}"
+
+
+register_url_convertor("frame", FrameConvertor())
 
 
 class Answers:
@@ -160,7 +170,7 @@ def make_app(context: WebContext, plugins: Sequence[Plugin] = ()) -> Starlette:
         Route("/api/video/{key}/motion", answers.get_motion),
         Route("/api/video/{key}/frames", answers.get_frames),
         Route("/image/{key}/audio.png", answers.get_spectrogram),
-        Route("/image/{key}/{part}/{t:int}.jpg", answers.get_image),
+        Route("/image/{key}/{part}/{t:frame}.jpg", answers.get_image),
         *(route for plugin in plugins for route in plugin.routes),
         # Longer paths first: a mount takes everything below it.
         *(

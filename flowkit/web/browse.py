@@ -72,7 +72,7 @@ class Selection:
             status=query.get("status", "stored"),
             text=query.get("text", ""),
             sort=query.get("sort", "id"),
-            descending=query.get("descending", "") in ("1", "true"),
+            descending=parse_flag(query, "descending"),
             offset=parse_number(query, "offset", 0, 0, 1 << 40),
             limit=parse_number(query, "limit", 60, 1, MAX_LIMIT),
         )
@@ -89,6 +89,18 @@ class Selection:
         for column, name in (("class", self.class_name), ("subset", self.subset)):
             conditions += [Condition(column, "=", name)] if name else []
         return conditions
+
+
+def parse_flag(query: Mapping[str, str], name: str) -> bool:
+    """Read whether something is wanted from the query of a URL; it is not if it is not there.
+
+    Raises:
+        UsageError: It is neither yes nor no.
+    """
+    text = query.get(name, "").lower()
+    if text not in ("", "0", "false", "1", "true"):
+        raise UsageError(f"{name} is 1 or 0, got {text!r}")
+    return text in ("1", "true")
 
 
 def parse_number(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -101,7 +101,9 @@ class StaticData:
             facts[video["key"]] = write_video(stored, number, write)
             if video["thumbnail"] is not None:
                 video["thumbnail"]["part"] = "picture"  # a file, which also shows flow
-            write_json(f"video-{number}", self._answer_video(video["key"], neighbours), write)
+            self._write_answer(
+                f"video-{number}", self._answer_video(video["key"], neighbours), write
+            )
         write_json("videos", make_table(view.videos.labels, videos), write)
         self._write_absent(set(keys), write)
         answers = self._write_answers(write)
@@ -150,8 +152,14 @@ class StaticData:
             if address == "/api/overview" and "value" in answer:
                 answer["value"]["path"] = ""
             scripts[name] = f"answers-{number}"
-            write_json(scripts[name], {name: answer}, write)
+            self._write_answer(scripts[name], {name: answer}, write)
         return scripts
+
+    def _write_answer(self, name: str, answers: dict[str, Any], write: Write) -> None:
+        """Write answers as a script; in their messages, the store has its name without a path."""
+        root = self.store.root.absolute()
+        text = dump_json(answers).replace(dump_json(str(root))[1:-1], dump_json(root.name)[1:-1])
+        write(f"data/{name}.js", make_script(name, text).encode())
 
 
 def make_table(labels: LabelColumns, videos: list[dict[str, Any]]) -> dict[str, Any]:

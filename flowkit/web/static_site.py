@@ -116,7 +116,7 @@ def write_static_site(
         StoreError: A file cannot be written.
         FlowkitError: The package that shows the runs cannot be imported.
     """
-    target = options.out.expanduser().resolve()
+    target = Path(os.path.expanduser(options.out)).resolve()  # noqa: PTH111 (it never raises)
     store = OpenStore(root)
     check_target(target, root.resolve())
     context = WebContext(store, tuple(runs), is_static=True)

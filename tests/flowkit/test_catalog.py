@@ -280,6 +280,39 @@ def test_a_malformed_list_is_a_problem_of_its_dataset_alone(
     assert "testlist01.txt:1: expected" in problem
 
 
+@pytest.mark.parametrize("name", ["videos", "lists"])
+def test_a_folder_that_cannot_be_entered_is_a_problem_of_its_dataset_alone(
+    mine: catalog.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    add_lists(tmp_path)
+    add_videos(tmp_path, "a.avi")
+    is_dir = Path.is_dir
+
+    def refuse(path: Path) -> bool:
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    problem = f"cannot read .*mine/{name}: Permission denied; check its permissions"
+    assert re.fullmatch(problem, mine.detect_presence().problem or "")
+    with pytest.raises(CatalogError, match=problem):
+        mine.locate_videos()
+    result = CliRunner().invoke(main, ["datasets", "--catalog", str(mine.catalog)])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_home_of_an_unknown_user_is_not_found(
+    mine: catalog.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWKIT_DATA", "~no-such-user/data")
+    assert catalog.data_root() == Path("~no-such-user/data")
+    with pytest.raises(CatalogError, match="no videos in ~no-such-user/data/mine/videos"):
+        mine.locate_videos()
+    monkeypatch.setenv("FLOWKIT_DATA", "~/data")
+    assert catalog.data_root() == Path.home() / "data"
+
+
 def test_a_folder_dataset_needs_no_annotations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,7 @@ shard, = (root / "depth").glob("*.arrow")
 data = bytearray(shard.read_bytes())
 data[data.index(grey[1])] ^= 1
 shard.write_bytes(data)
-found["requeued"] = verify(root, repair=True).requeued
+found["lost"] = verify(root, repair=True).lost_videos
 rebuild_index(root)
 store = Store(root)
 found["kept"] = [id for id in store if "depth" in store[id].streams]
@@ -119,5 +119,5 @@ def test_a_stream_of_the_registry_is_stored_checked_repaired_and_indexed(tmp_pat
         "gap: frame 1: depth is missing",
         "small: frame 0: depth is 4×4, not 16×12",
     ]
-    assert found["requeued"] == ["good"]
+    assert found["lost"] == ["good"]
     assert found["kept"] == ["coloured", "gap", "small"]

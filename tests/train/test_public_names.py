@@ -25,6 +25,15 @@ def test_importing_it_imports_nothing_heavy():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
 
 
+def test_the_list_of_recipes_does_not_wait_for_pytorch():
+    code = (
+        "import sys\nfrom flowkit.cli import main\n"
+        "main(['recipes'], standalone_mode=False)\nprint('torch' in sys.modules)"
+    )
+    listed = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert "two_stream" in listed and listed.split()[-1] == "False"
+
+
 def test_fit_evaluate_predict(tmp_path, store, tiny_changes, make_clip):
     overrides = {key.replace(".", "__"): value for key, value in tiny_changes.items()}
     lines = []

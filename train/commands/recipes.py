@@ -137,7 +137,7 @@ def find_paths(draft: "RecipeDraft") -> dict[str, str | None]:
         these are its weight files, without which it starts from random weights.
     """
     from flowkit.errors import FlowkitError
-    from train.tasks.weights import find_weight_file
+    from train.tasks.weight_search import find_weight_file
 
     if draft.is_complete:
         return find_needs(draft.complete())
@@ -157,7 +157,7 @@ def find_needs(recipe: "Recipe") -> dict[str, str | None]:
     """
     from flowkit.errors import FlowkitError
     from flowkit.store import Store
-    from train.tasks.weights import find_weight_file
+    from train.tasks.weight_search import find_weight_file
 
     folder = Path("stores") / recipe.dataset
     paths: dict[str, str | None] = {"store": None}

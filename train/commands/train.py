@@ -87,7 +87,8 @@ def train(
     draft = read_draft(recipe)
     draft = draft if row is None else draft.take_row(row)
     draft = (draft.make_quick() if quick else draft).change(recipe_values)
-    check_weight_branches(draft.make_example(), tuple(weight_files))
+    if not (run / "run.json").exists():  # a run that was started with them can be continued
+        check_weight_branches(draft.make_example(), tuple(weight_files))
     if workers is None:
         workers = find_task(draft.make_example()).default_workers
     settings = make_settings(

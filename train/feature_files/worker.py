@@ -118,6 +118,7 @@ class Worker:
             with self._gpu_timer.enter_stage("video"), convert_gpu_errors(self.setup.batch):
                 return self._compute_files(task)
 
+        self.share = 0.0
         outcome = convert_failures(task, self.setup.folder.path, work)
         return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
 
@@ -197,7 +198,6 @@ class Worker:
         timer: StageTimer,
     ) -> None:
         """Append the rows of all batches, which have an array for each stream, to the files."""
-        self.share = 0.0
         for streams in features:
             if self.setup.file_recipe.layout == "concatenated":
                 streams = [np.concatenate(streams, axis=-1)]

@@ -25,7 +25,8 @@ from train.runs.run import Run
 from train.tasks.audio import AudioTask
 from train.tasks.backbones import NETWORKS
 from train.tasks.networks import load_phase_network
-from train.tasks.weights import find_weight_file, get_backbone, has_prefix, select_backbone_weights
+from train.tasks.weight_search import find_weight_file
+from train.tasks.weights import get_backbone, has_prefix, select_backbone_weights
 
 
 def load_feature_network(options: NetworkOptions) -> FeatureNetwork:

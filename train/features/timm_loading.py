@@ -6,7 +6,7 @@ from models.backbones.timm_model import PREFIX, TimmModel, import_timm
 from models.weights.pretrained import WeightsError, read_weights
 from models.weights.timm_weights import find_cached_weights, load_timm_weights
 from train.features.network import FeatureNetwork, NetworkOptions, build_feature_network
-from train.tasks.weights import find_weight_file
+from train.tasks.weight_search import find_weight_file
 
 
 def find_timm_name(options: NetworkOptions) -> str | None:

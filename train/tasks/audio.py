@@ -36,10 +36,10 @@ from train.tasks.costs import Cost, measure_cost
 from train.tasks.networks import train_last_layer, train_parts
 from train.tasks.samples import USES, TensorDict, Use, check_labels
 from train.tasks.task import Task
+from train.tasks.weight_search import find_weight_file
 from train.tasks.weights import (
     convert_weights_errors,
     describe_loaded_weights,
-    find_weight_file,
     load_backbone_weights,
     select_backbone_weights,
 )

@@ -32,7 +32,7 @@ from train.tasks.store_values import (
     list_classes,
     list_directions,
 )
-from train.tasks.weights import find_weight_file
+from train.tasks.weight_search import find_weight_file
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 """How a store without subsets is divided."""

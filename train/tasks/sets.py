@@ -31,7 +31,8 @@ from train.tasks.backbones import seed_initial_weights
 from train.tasks.costs import Cost, measure_cost
 from train.tasks.samples import USES, TensorDict, Use, check_labels
 from train.tasks.task import Task
-from train.tasks.weights import convert_weights_errors, describe_loaded_weights, find_weight_file
+from train.tasks.weight_search import find_weight_file
+from train.tasks.weights import convert_weights_errors, describe_loaded_weights
 
 
 def build_set_module(sets: Sets, modality: str, dimension: int) -> nn.Module:

@@ -16,7 +16,8 @@ from train.runs.run import Run
 from train.tasks.backbones import is_offered
 from train.tasks.weight_hints import describe_channels, find_stream
 from train.tasks.weight_recipes import Start, list_starts
-from train.tasks.weights import BRANCHES, find_weight_file, has_prefix, select_backbone_weights
+from train.tasks.weight_search import find_weight_file
+from train.tasks.weights import BRANCHES, has_prefix, select_backbone_weights
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 SET_NETWORK = ("parts.", "classifier.")  # of networks for sets of features
@@ -93,7 +94,7 @@ def describe_weights(name: str) -> WeightDescription:
 
     Args:
         name: A path of a file, the folder of a finished phase, or the beginning of a file's name,
-            as `train.tasks.weights.find_weight_file` finds it.
+            as `train.tasks.weight_search.find_weight_file` finds it.
 
     Raises:
         UsageError: There is no such file.

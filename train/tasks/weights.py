@@ -7,12 +7,10 @@ backbone with pyramid attention inside, whose weights then have the prefix ``tru
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from flowkit.catalog import data_root
 from flowkit.errors import UsageError
 from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone
@@ -25,9 +23,9 @@ from train.runs.archive import check_archive
 from train.runs.phases import INITIAL, Phase
 from train.runs.run import Run, RunError
 from train.tasks.weight_hints import suggest_network
+from train.tasks.weight_search import find_weight_file
 
 BRANCHES: tuple[StreamName, ...] = ("rgb", "flow")
-SUFFIXES = (".pth", ".pt", ".safetensors", ".pth.tar")
 
 
 def load_initial_weights(
@@ -217,39 +215,6 @@ def read_phase_weights(run: Run, phase: str) -> dict[str, torch.Tensor]:
         return read_weights(path)
     except (WeightsError, RunError) as error:
         raise RunError(f"{error}. Remove this file and train phase {phase} again") from error
-
-
-def find_weight_file(name: str) -> Path:
-    """Find a weight file. Nothing is downloaded.
-
-    Args:
-        name: A path of a file, the folder of a finished phase, or the beginning of a file's name.
-            ``resnet50`` finds resnet50*.pth, *.pt, *.pth.tar and *.safetensors in
-            ``$FLOWKIT_DATA/weights`` and in torch's cache.
-
-    Raises:
-        UsageError: There is no such file. The message says how to get it.
-    """
-    path = Path(name).expanduser()
-    if path.is_dir() and (path / "weights.pt").is_file():
-        return path / "weights.pt"
-    if path.is_file():
-        return path
-    folders = [data_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
-    for folder in folders:
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if file.name.startswith(name) and file.name.endswith(SUFFIXES) and file.is_file():
-                return file
-    if len(path.parts) > 1 or path.name.endswith(SUFFIXES):
-        raise UsageError(
-            f"no weights {name!r}: expected an existing file, or the folder of a finished phase "
-            "(with weights.pt)"
-        )
-    raise UsageError(
-        f"no weights {name!r}: looked for a file, for the folder of a finished phase, and in "
-        f"{' and '.join(map(str, folders))}. Put a file {name}*.pth there, or give the path of "
-        f"one; torchvision downloads its own there: torchvision.models.{name}(weights='DEFAULT')"
-    )
 
 
 def get_backbone(network: TwoStream, branch: StreamName) -> Backbone:

@@ -7,6 +7,7 @@
 /api/runs/RUN/segments/KEY                                 best classes of each segment
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from flowkit.web.app import answer_json
 from flowkit.web.browse import parse_number
-from train.runs.phases import Phase
+from train.runs.phases import Phase, list_phases
+from train.runs.run import Run
 from train.web.attention_answers import (
     describe_blocks,
     describe_point,
@@ -117,9 +119,7 @@ class AttentionAnswers:
         def work() -> dict[str, Any]:
             return describe_segments(run.run, view.store, row, self._worker.check)
 
-        weights = sorted(run.run.path.rglob("weights.pt"))  # they change if it is trained again
-        states = tuple(path.stat().st_mtime_ns for path in weights)
-        key = ("segments", run.key, states, view.version, video.id)
+        key = ("segments", run.key, read_states(run.run), view.version, video.id)
         return answer_json(await compute(self._worker, request, key, work))
 
     async def _compute_maps(self, request: Request, snippet: int | None) -> SnippetMaps:
@@ -156,6 +156,15 @@ class AttentionAnswers:
         weights = run.run.folder(name) / "weights.pt"
         id = (run.key, name, str(weights.stat().st_mtime_ns), view.version, video.id)
         return Question(run=run, phase=phases[name], store=view.store, row=row, id=id)
+
+
+def read_states(run: Run) -> tuple[int, ...]:
+    """Return when the weights of each phase were written; they change if it is trained again."""
+    states = []
+    for phase in list_phases(run.recipe):
+        with suppress(OSError):  # it is not trained, or is just being written
+            states.append((run.folder(phase.name) / "weights.pt").stat().st_mtime_ns)
+    return tuple(states)
 
 
 def parse_index(request: Request, name: str) -> int | None:

@@ -63,7 +63,7 @@ class RunAnswers:
             Route("/api/runs/{run}/videos", self.list_videos),
             Route("/api/runs/{run}/scored", self.list_scored),
             Route("/api/video/{key}/runs", self.get_predictions),
-            Route("/api/video/{key}/picture/{stream}/{t:int}.png", self.get_picture),
+            Route("/api/video/{key}/picture/{stream}/{t:frame}.png", self.get_picture),
         ]
 
     def list_runs(self, _: Request) -> Response:

@@ -36,7 +36,7 @@ class ListSettings:
     def __post_init__(self) -> None:
         """Check the columns and the template."""
         LabelOptions(columns=self.columns)
-        if self.file_template is not None and parse_template(self.file_template) != ["id"]:
+        if self.file_template is not None and parse_template(self.file_template)[0] != ["id"]:
             raise UsageError(
                 f"file_template: expected {{id}} as the only name, got {self.file_template!r}"
             )

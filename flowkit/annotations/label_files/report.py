@@ -47,8 +47,8 @@ def describe_rows(listing: LabelList) -> str:
         listing: The rows.
 
     Returns:
-        Such as "labels.csv: 1,204 rows: id from `clip`, label from `gesture` (27 classes), no
-        subset column".
+        Such as "labels.csv: 1,204 rows (CSV with commas): id from `clip`, label from `gesture` (27
+        classes), no subset column".
     """
     files = ", ".join(printable_path(file.path.name) for file in listing.files[:MAX_NAMES])
     if len(listing.files) > MAX_NAMES:
@@ -108,7 +108,8 @@ def describe_found(listing: LabelList, matches: Matches) -> str:
         matches: The matches.
 
     Returns:
-        Such as "1,190 of 1,204 videos found: 1,190 by file name; train 900, val 290".
+        Such as "1,190 of 1,204 listed videos found: 1,190 by file name; subsets train 900, val
+        290".
     """
     found = sum(matches.counts.values())
     ways = ", ".join(f"{number:,} {way}" for way, number in matches.counts.items())
@@ -135,7 +136,8 @@ def describe_problems(
         unlisted: What to say about one video without a row, and about several.
 
     Returns:
-        Such as "14 rows have no video: a, b, c, …; 3 videos are not listed: …".
+        Such as "14 listed videos were not found: a, b, c, …; 1 video is not listed and left out:
+        d.mp4".
     """
     unclear = {v for found in matches.ambiguous_rows.values() for v in found}
     unclear |= matches.ambiguous_videos.keys()
@@ -143,13 +145,14 @@ def describe_problems(
     unlabelled = [row for row in matches.row_by_video if row >= 0 and not listing.labels[row]]
     problems = [
         show([listing.names[row] for row in matches.missing],
-             "row has no video", "rows have no video"),
+             "listed video was not found", "listed videos were not found"),
         show([videos[v] for v in without_row], *unlisted),
         show([listing.names[row] for row in matches.ambiguous_rows],
-             "row fits several videos, which are left out",
-             "rows fit several videos, which are left out"),
+             "listed name fits several videos, which are left out",
+             "listed names fit several videos, which are left out"),
         show([videos[v] for v in matches.ambiguous_videos],
-             "video fits several rows and is left out", "videos fit several rows and are left out"),
+             "video fits several listed names and is left out",
+             "videos fit several listed names and are left out"),
         show([listing.ids[row] for row in unlabelled],
              "listed video has no label", "listed videos have no label"),
         count(listing.repeated_rows, "repeated row") if listing.repeated_rows else "",
@@ -160,10 +163,10 @@ def describe_problems(
 
 
 def show(names: Sequence[str], singular: str, plural: str) -> str:
-    """Return a count with the first names, such as "14 rows have no video: a, b, c, …".
+    """Return a count with the first names, such as "14 listed videos were not found: a, b, c, …".
 
     Args:
-        names: Rows or videos.
+        names: Names that files list, or videos.
         singular: What is said about one of them.
         plural: What is said about several.
 

@@ -46,18 +46,12 @@ def solve_pairs(
 
     cuda: Any = cv2.cuda
     _, height, width = frames0_NHW.shape
+    gamma, use_initial_flow = 0.0, False
+    # By position: builds differ in the name of lambda, which is a Python keyword.
     solver = cuda.OpticalFlowDual_TVL1_create(
-        tau=params.tau,
-        **{"lambda": params.lambda_},  # a Python keyword
-        theta=params.theta,
-        nscales=count_levels(height, width, params),
-        warps=params.warps,
-        epsilon=params.epsilon,
-        iterations=params.iterations,
-        scaleStep=params.scale_step,
-        gamma=0.0,
-        useInitialFlow=False,
-    )
+        params.tau, params.lambda_, params.theta, count_levels(height, width, params),
+        params.warps, params.epsilon, params.iterations, params.scale_step, gamma, use_initial_flow,
+    )  # fmt: skip
     flows = []
     for frame0, frame1 in zip(frames0_NHW, frames1_NHW, strict=True):
         first, second = cuda.GpuMat(), cuda.GpuMat()

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from flowkit.errors import CorruptError, StoreError
+from flowkit.errors import CorruptError, StoreError, UsageError
 
 REMOTE_FILE = "remote.json"
 """File in a mirror that names the URL of the store."""
@@ -25,7 +25,7 @@ UPLOADED_SUFFIX = ".uploaded"
 """Suffix of a file in a working store that replaces a shard which is at the URL: its size."""
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "hf", "http", "https")
 # A Path turns // into /.
-URL = re.compile(rf"({'|'.join(SCHEMES)}):/{{1,2}}([^/].*)", re.DOTALL)
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/+([^/].*)", re.DOTALL | re.IGNORECASE)
 
 
 def find_url(path: str | os.PathLike[str]) -> str | None:
@@ -36,9 +36,23 @@ def find_url(path: str | os.PathLike[str]) -> str | None:
 
     Returns:
         The URL; None if ``path`` is the path of a folder.
+
+    Raises:
+        UsageError: It is a URL at which flowkit has no stores, such as ``gcs://bucket/store``.
     """
     match = URL.fullmatch(os.fspath(path))
-    return f"{match[1]}://{match[2].rstrip('/')}" if match else None
+    if match is None:
+        return None
+    scheme = match[1].lower()
+    if scheme in SCHEMES:
+        return f"{scheme}://{match[2].rstrip('/')}"
+    if Path(f"{match[1]}:").exists():  # a folder whose name ends with a colon
+        return None
+    expected = ", ".join(f"{name}://" for name in SCHEMES)
+    raise UsageError(
+        f"{match[1]}://{match[2]}: expected the path of a folder, or a URL that begins with "
+        f"{expected}"
+    )
 
 
 def read_mirror_url(root: Path) -> str | None:
@@ -55,6 +69,7 @@ def read_url(path: Path, advice: str) -> str | None:
 
     Raises:
         CorruptError: The file is damaged; the message ends with ``advice``.
+        StoreError: The file cannot be read.
     """
     try:
         url = json.loads(path.read_bytes())["url"]
@@ -62,7 +77,9 @@ def read_url(path: Path, advice: str) -> str | None:
             raise ValueError(f"url {url!r}")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+    except (ValueError, KeyError, TypeError, UsageError) as error:
         raise CorruptError(f"{path}: expected the URL of a store ({error!r}); {advice}") from None
     return str(url)
 

@@ -47,8 +47,11 @@ def find_damage(
             )
         else:
             intact.append(video)
+    causes = ["the shard is truncated", "a batch header has changed bytes"]
+    if record is not None:  # with the size of the file, only one of them is possible
+        causes = causes[:1] if path.stat().st_size < record.bytes else causes[1:]
     for id in (expected.keys() | indexed_ids) - {video.meta.id for video in intact}:
-        damaged.setdefault(id, "its rows cannot be found: a batch header has changed bytes")
+        damaged.setdefault(id, f"its rows cannot be found: {', or '.join(causes)}")
     return intact, damaged
 
 

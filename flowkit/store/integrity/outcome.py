@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from flowkit.path_text import replace_surrogates
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.schema import encode_json
 from flowkit.store.format.video_values import (
@@ -63,7 +64,7 @@ def record_outcome(root: Path, report: Report, deep: bool) -> None:
         videos=report.videos,
         bytes=report.bytes,
         problems=len(report.problems),
-        first=tuple(map(str, report.problems[:MAX_PROBLEMS])),
+        first=tuple(replace_surrogates(str(problem)) for problem in report.problems[:MAX_PROBLEMS]),
     )
     write_atomic(root / NAME, encode_json(asdict(outcome)))
 

@@ -21,7 +21,7 @@ TAGS = ("ETag", "etag", "blob_id", "mtime", "created", "LastModified", "last_com
 class FsspecClient:
     """The objects below a path of an fsspec file system, only for reading.
 
-    The file system keeps the listings of folders, which have the states of objects. They are
+    The states of objects are kept, here and in the file system's listings of folders. They are
     forgotten whenever a file directly in the store's folder is read, such as the index, thus each
     time a store is opened. Shards and their records never change.
 
@@ -34,7 +34,8 @@ class FsspecClient:
     def __init__(self, url: str, files: Any, root: str) -> None:
         self.url, self._files, self._root = url, files, root.rstrip("/")
         self._pool = ThreadPoolExecutor(MAX_REQUESTS, thread_name_prefix="flowkit-remote")
-        self._lock = Lock()  # listings are not forgotten while a state is looked up
+        self._states: dict[str, ObjectState] = {}
+        self._lock = Lock()  # states are not forgotten while one is looked up
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[tuple[bytes, ObjectState]]:
         """Read ranges of bytes side by side."""
@@ -42,7 +43,7 @@ class FsspecClient:
 
     def _read_range(self, wanted: Range) -> tuple[bytes, ObjectState]:
         name, start, length = wanted
-        state = self.find_state(name)
+        state = self._states.get(name) or self.find_state(name)
         stop = min(start + length, state.size)
 
         def read() -> tuple[bytes, ObjectState]:
@@ -69,7 +70,9 @@ class FsspecClient:
             with self._lock:
                 if "/" not in name:
                     self._files.invalidate_cache()
-                return make_state(self._files.info(f"{self._root}/{name}"))
+                    self._states.clear()
+                self._states[name] = make_state(self._files.info(f"{self._root}/{name}"))
+                return self._states[name]
 
         return call_with_retries(find, self.url, name)
 

@@ -143,14 +143,8 @@ class FolderFiles(StoreFiles):
     def save_as(self, name: str, path: Path, progress: BytesDone) -> str:
         """Write the content of a large file to ``path``; return its SHA-256 in hexadecimal."""
         digest = hashlib.sha256()
-        try:
-            source = (self.root / name).open("rb", buffering=0)
-        except OSError as error:
-            raise StoreError(
-                f"cannot read {self.root / name}: {error.strerror}; check its permissions"
-            ) from error
-        with source, convert_disk_errors(path), path.open("wb") as target:
-            while chunk := source.read(CHUNK):
+        with convert_disk_errors(path), path.open("wb") as target:
+            for chunk in read_chunks(self.root / name):
                 digest.update(chunk)
                 target.write(chunk)
                 progress(len(chunk))
@@ -264,10 +258,28 @@ class UrlFiles(StoreFiles):
             )
 
 
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """Yield the content of a shard in chunks.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror}; check its permissions and the disk"
+        ) from error
+
+
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file in hexadecimal; StoreError if it cannot be read."""
+    digest = hashlib.sha256()
+    for chunk in read_chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_digest(source: StoreFiles, name: str, actual: str, expected: str) -> None:

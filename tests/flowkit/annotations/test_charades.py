@@ -56,6 +56,10 @@ def test_malformed_actions(tmp_path: Path, actions: str) -> None:
     [
         (["c000 A", "c002 B"], "Charades_v1_classes.txt:2: expected 'c001 Name of the class'"),
         (["c000 A"], "Charades_v1_classes.txt:2: expected 157 classes, got 1"),
+        (
+            ["", *(f"c{n:03d} A" for n in range(157)), "", "c157 B"],
+            "Charades_v1_classes.txt:160: expected 157 classes, got 158",
+        ),
     ],
 )
 def test_malformed_classes(tmp_path: Path, lines: list[str], message: str) -> None:

@@ -29,6 +29,16 @@ def test_csv_quotes_header_case_and_line_numbers(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029", "\x0b", "\x0c", "\x1c"])
+def test_only_line_breaks_end_the_lines_of_a_csv(tmp_path: Path, character: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"id,label\r\n1,a{character}b\r\n2,c\r\n".encode())
+    assert list(read_csv(path, ["id"])) == [
+        (f"{path}:2", {"id": "1", "label": f"a{character}b"}),
+        (f"{path}:3", {"id": "2", "label": "c"}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,22 @@ def test_no_folder_is_an_error(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot list the folder .*/gone: No such file"):
         list_folder(tmp_path / "gone")
+
+
+def test_a_folder_below_one_that_cannot_be_entered_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(tmp_path, "a/b/c.mp4")
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path == tmp_path / "a" / "b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(UsageError, match=r"cannot list the folder .*/a/b: Permission denied"):
+        list_videos(tmp_path)
 
 
 def test_holds_videos(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_a_folder_as_a_file(flowkit, tmp_path):
         result = flowkit("extract", option, "one/v.1", "--store", "T", *SMALL)
         assert result.exit_code == 2
         assert "holds the images of one video" in result.stderr
+        assert "a store can be made of this video alone: flowkit extract" in result.stderr
         assert not (tmp_path / "T").exists()
 
 

@@ -47,7 +47,7 @@ def test_extract_and_index(run, videos, tmp_path):
         "subset from `split`, attributes `person`",
         "3 of 4 listed videos found: 1 by path without extension, 2 by file name without "
         "extension; subsets train 2, val 1",
-        "1 row has no video: 9; 1 video is not listed and left out: 4.mp4",
+        "1 listed video was not found: 9; 1 video is not listed and left out: 4.mp4",
     ]
     assert "3  videos extracted" in result.stdout
     assert "1  annotated but missing on disk" in result.stdout
@@ -150,6 +150,16 @@ def test_index_replaces_broken_annotations_by_those_of_a_label_file(run, make_st
     assert result.exit_code == 0, result.output
     assert "the stored annotations are replaced" in result.stderr
     assert Store(root)["a"].labels == (Label("x"),)
+
+
+def test_index_writes_no_annotations_to_a_store_that_lacks_a_shard(run, make_store):
+    Path("l.csv").write_text("id,label\na,x\n")
+    root = make_store()
+    before = (root / "annotations.arrow").read_bytes()
+    next(root.glob("frames/*.arrow")).unlink()
+    result = run("index", root, "--labels", "l.csv")
+    assert result.exit_code == 1, result.output
+    assert (root / "annotations.arrow").read_bytes() == before
 
 
 def test_from_python(videos, tmp_path, capsys):

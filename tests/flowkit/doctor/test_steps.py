@@ -13,6 +13,7 @@ from flowkit.doctor.steps import (
     run_steps,
     suggest_advice,
 )
+from flowkit.errors import CorruptError, DiskFullError, FlowError, UsageError, VideoError
 
 
 def test_what_needs_a_failed_step_is_skipped_and_the_others_run() -> None:
@@ -64,3 +65,23 @@ def test_an_import_error_names_the_package_to_install() -> None:
     assert "libgl1" in suggest_advice(ImportError("libGL.so.1: cannot open shared object file"))
     assert "tested versions" in suggest_advice(ImportError("no", name="flowkit.flow"))
     assert "tested versions" in suggest_advice(RuntimeError("no"))
+
+
+@pytest.mark.parametrize("kind", [DiskFullError, FlowError, UsageError])
+def test_an_error_that_says_what_to_do_gets_no_other_advice(kind: type[Exception]) -> None:
+    def fail() -> str:
+        raise kind("disk full while writing a; free some and run the same command again")
+
+    (finding,) = run_steps([TrialStep("write store", fail)])
+    assert finding.message.endswith("free some and run the same command again")
+    assert finding.advice == ""
+    (finding,) = run_check("topic", fail)  # type: ignore[arg-type]
+    assert finding.advice == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [VideoError("broken", "no frames"), CorruptError("checksum mismatch"), WrongResultError("7")],
+)
+def test_errors_about_the_clips_of_the_doctor_blame_the_installation(error: Exception) -> None:
+    assert "tested versions" in suggest_advice(error)

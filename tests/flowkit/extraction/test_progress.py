@@ -82,6 +82,34 @@ def test_a_run_without_ray_shows_the_share_of_the_current_video(tmp_path, make_c
     assert not [t for t in threading.enumerate() if t.name == "progress"]
 
 
+def test_a_terminal_without_a_bar_shows_lines(clock):
+    text = io.StringIO()
+    console = Console(file=text, width=200, force_terminal=True, _environ={"TERM": "dumb"})
+    with Meter({"a": 1, "b": 1}, console) as meter:
+        clock.now += 60
+        meter.count(Outcome(id="a", status="done", pairs=240))
+    assert text.getvalue().splitlines() == ["1/2 videos, 4.0 pairs/s, ETA 1 min"]
+
+
+def test_a_video_begins_with_a_share_of_zero(tmp_path, make_clip, monkeypatch):
+    shares = []
+
+    class Recording(VideoReader):
+        def __init__(self, *arguments):
+            shares.append(workers[0].share)
+            super().__init__(*arguments)
+
+    workers = []
+    init = Worker.__init__
+    monkeypatch.setattr(
+        Worker, "__init__", lambda self, *args: workers.append(self) or init(self, *args)
+    )
+    clips = [make_clip(tmp_path / f"{n}.mp4", frames=4) for n in "ab"]
+    options = Options(workers=0, streams=("rgb",), open_video=Recording)
+    extract(explicit_files(clips), tmp_path / "S", RECIPE, options, console=Console(quiet=True))
+    assert shares == [0.0, 0.0]
+
+
 def test_all_of_a_video_is_a_share_of_one(tmp_path, make_clip, monkeypatch):
     workers = []
     close = Worker.close

@@ -204,6 +204,12 @@ def test_an_address_where_nothing_listens_is_said_at_once():
             check_address(address)
 
 
+@pytest.mark.parametrize("host", ["head..node", "a" * 70])
+def test_an_address_that_no_host_can_have_is_refused_in_one_line(host):
+    with pytest.raises(FlowkitError, match=f"no Ray cluster answers at {host}:6379"):
+        check_address(f"{host}:6379")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("auth", ["token", "disabled"])
 def test_a_cluster_is_joined_whether_or_not_it_asks_for_a_token(tmp_path, make_clip, auth):

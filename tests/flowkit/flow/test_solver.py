@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -171,6 +172,38 @@ def test_opencv_cuda_says_that_it_solves_all_levels_alike():
     for params in (PRESETS["fast"], TVL1Params(median_side=3), TVL1Params(finest_warps=1)):
         with pytest.raises(FlowError, match=r"every level.*alike.*--backend triton"):
             solve_pairs(GREY[None], GREY[None], params)
+
+
+def test_opencv_cuda_names_no_parameter_of_the_class(monkeypatch):
+    """Builds differ in the name of one: it is ``lambda`` or ``lambda_``."""
+    from flowkit.flow.opencv.cuda import solve_pairs
+
+    created = []
+
+    class Matrix:
+        def upload(self, frame):
+            self.frame = frame
+
+        def download(self):
+            return np.zeros((*self.frame.shape, 2), np.float32)
+
+    class Solver:
+        def calc(self, first, second, flow):
+            return second
+
+    def create(
+        tau, lambda_, theta, nscales, warps, epsilon, iterations, scaleStep, gamma, useInitialFlow  # noqa: N803
+    ):  # fmt: skip
+        created.append((tau, lambda_, theta, nscales, warps, epsilon, iterations, scaleStep))
+        assert (gamma, useInitialFlow) == (0.0, False)
+        return Solver()
+
+    fake = SimpleNamespace(OpticalFlowDual_TVL1_create=create, GpuMat=Matrix)
+    monkeypatch.setattr(cv2, "cuda", fake, raising=False)
+    params = TVL1Params(tau=0.2, lambda_=0.1, theta=0.4, epsilon=0.02, scale_step=0.7, warps=3,
+                        iterations=7, scales=1)  # fmt: skip
+    assert solve_pairs(GREY[None], GREY[None], params).shape == (1, 20, 20, 2)
+    assert created == [(0.2, 0.1, 0.4, 1, 3, 0.02, 7, 0.7)]
 
 
 # --- presets ----------------------------------------------------------------------------------

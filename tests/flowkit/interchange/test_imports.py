@@ -257,6 +257,8 @@ def test_the_frame_rate_of_an_export_is_kept(make_store, tmp_path):
     export(Store(make_store(("a",))), tmp_path / "out", "denseflow")
     with pytest.raises(UsageError, match=r"a: videos.csv records 25 .*, got --fps 30; leave out"):
         import_folders(tmp_path / "out", tmp_path / "s", fps=30.0)
+    import_folders(tmp_path / "out", tmp_path / "rounded", fps=25.01)
+    assert Store(tmp_path / "rounded")["a"].fps == 25
     shutil.copytree(tmp_path / "out/a", tmp_path / "out/b")
     import_folders(tmp_path / "out", tmp_path / "s", fps=30.0)
     store = Store(tmp_path / "s")

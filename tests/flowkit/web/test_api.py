@@ -48,6 +48,23 @@ def test_the_overview_counts_what_the_store_has(get, root):
     assert facts["missing"] == {"total": 0, "listed": []}
 
 
+@pytest.mark.parametrize("text", ["1", "true", "True", "0", "false", "False", ""])
+def test_the_order_is_reversed_if_that_is_asked_for(get, text):
+    found = get(f"/api/videos?sort=frames&descending={text}").json()["videos"]
+    assert [video["frames"] for video in found] == (
+        [9, 8, 7, 6, 5] if text.lower() in ("1", "true") else [5, 6, 7, 8, 9]
+    )
+
+
+def test_an_order_that_is_neither_is_refused(get):
+    answer = get("/api/videos?sort=frames&descending=banana")
+    assert answer.status == 400 and "descending is 1 or 0, got 'banana'" in answer.json()["error"]
+
+
+def test_a_frame_of_thousands_of_digits_is_refused(get):
+    assert get(f"/image/{make_key(IDS[0])}/rgb/{'1' * 5000}.jpg").status == 404
+
+
 def test_pages_of_the_grid_are_pages_of_one_list(get):
     whole = get("/api/videos").json()
     assert whole["total"] == len(IDS)

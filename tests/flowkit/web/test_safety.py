@@ -59,7 +59,8 @@ def test_an_address_that_others_reach_needs_the_token(root):
     for target in ("/", "/api/overview", "/api/overview?token=", "/api/overview?token=other",
                    "/static/main.js", "/?token=é"):  # fmt: skip
         assert request(app, target).status == 403
-    for cookie in ("flowkit_token=", "flowkit_token=other", "other=s3cret-token", "=;;", "\x7f"):
+    for cookie in ("flowkit_token_8080=", "flowkit_token_8080=other", "other=s3cret-token", "=;;",
+                   "\x7f", "flowkit_token_8081=s3cret-token"):  # fmt: skip
         assert request(app, "/", headers=(*HOST, ("cookie", cookie))).status == 403
     first = request(app, f"/?token={SECRET}")
     assert first.status == 200
@@ -69,6 +70,60 @@ def test_an_address_that_others_reach_needs_the_token(root):
     again = request(app, "/api/overview", headers=(*HOST, ("cookie", cookie.partition(";")[0])))
     assert again.status == 200
     assert request(app, f"/api/videos?token={SECRET}").status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["192.168.1.5:8080", "[fe80::1]:8080", "node7.lab.example.org:8080", "node7:9000", "node7"],
+)
+def test_others_may_know_this_machine_by_any_name_if_they_have_the_token(root, host):
+    app = Safety(make_app(WebContext(OpenStore(root))), list_hosts("0.0.0.0", 8080), SECRET)
+    headers = (("host", host),)
+    assert request(app, "/", headers=headers).status == 403
+    first = request(app, f"/?token={SECRET}", headers=headers)
+    assert first.status == 200
+    cookie = first.headers["set-cookie"].partition(";")[0]
+    assert request(app, "/", headers=(*headers, ("cookie", cookie))).status == 200
+    assert request(app, f"/?token={SECRET}", headers=(*headers, *headers)).status == 421
+
+
+def test_any_host_needs_a_token(root):
+    assert list_hosts("192.168.1.5", 8080) is None
+    with pytest.raises(ValueError, match="token"):
+        Safety(make_app(WebContext(OpenStore(root))), None)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
+def test_other_names_of_a_loopback_address_are_refused(root, address):
+    app = Safety(make_app(WebContext(OpenStore(root))), list_hosts(address, 8080), SECRET)
+    for host in ("evil.example:8080", "192.168.1.5:8080", "localhost"):
+        assert request(app, f"/?token={SECRET}", headers=(("host", host),)).status == 421
+
+
+def test_browsers_leave_out_port_80(root):
+    app = Safety(make_app(WebContext(OpenStore(root))), list_hosts("127.0.0.1", 80))
+    for host in ("localhost", "127.0.0.1", "[::1]", "localhost:80"):
+        assert request(app, "/", headers=(("host", host),)).status == 200
+    assert request(app, "/", headers=(("host", "evil.example"),)).status == 421
+
+
+def test_cookies_of_two_servers_on_one_host_and_of_others_are_kept_apart(root):
+    cookies = ["grafana={bad json, [x]}"]
+    apps = {}
+    for port in (8080, 8081):
+        secret, host = f"secret-{port}", (("host", f"node7:{port}"),)
+        app = Safety(make_app(WebContext(OpenStore(root))), list_hosts("0.0.0.0", port), secret)
+        answer = request(app, f"/?token={secret}", headers=host)
+        cookies.append(answer.headers["set-cookie"].partition(";")[0])
+        apps[app] = host
+    assert len({cookie.partition("=")[0] for cookie in cookies}) == 3
+    for app, host in apps.items():
+        for sent in ([("cookie", "; ".join(cookies))], [("cookie", c) for c in cookies]):
+            assert request(app, "/api/overview", headers=(*host, *sent)).status == 200
+
+
+def test_a_query_of_many_fields_is_read(get):
+    assert get("/api/videos?" + "&".join(f"f{n}=1" for n in range(200))).status < 500
 
 
 def test_without_a_token_none_is_set(get):

@@ -244,6 +244,16 @@ def test_a_damaged_picture_and_flow_alone(make_store, tmp_path):
     assert {video["picture"] for video in site["videos"].values()} == {None}
 
 
+def test_messages_do_not_tell_where_the_store_is(make_store, tmp_path):
+    root = make_store(("a",), tmp_path / 'pri"vate/ü' / "mine")
+    next((root / "frames").glob("*.json")).write_bytes(b"{")
+    write(root, tmp_path / "page")
+    answers = json.loads(read_script(tmp_path / "page/data/video-0.js"))
+    (record,) = answers[f"/api/video/{make_key('a')}"]["value"]["committed"]
+    assert record["error"].startswith("mine/frames/")
+    assert "vate" not in json.dumps(answers)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -130,6 +130,7 @@ def test_damaged_scores_end_in_one_line(tmp_path, share):
     ("function", "error", "message"),
     [
         ("pathlib.Path.read_bytes", PermissionError(13, "Permission denied"), "cannot read"),
+        ("pathlib.Path.read_bytes", MemoryError(), "not enough memory"),
         ("numpy.load", MemoryError("Unable to allocate"), "not enough memory"),
     ],
 )

@@ -173,6 +173,19 @@ def test_an_update_that_is_stopped_counts_what_it_has_not_done(
     assert (summary.computed, summary.left) == (1, 2)
 
 
+def test_a_video_begins_with_a_share_of_zero(clips, make_request, monkeypatch):
+    shares = []
+    real = Worker._compute_files
+
+    def record_share(worker, task):
+        shares.append(worker.share)
+        return real(worker, task)
+
+    monkeypatch.setattr(Worker, "_compute_files", record_share)
+    compute(locate(*clips), make_request())
+    assert shares == [0.0, 0.0, 0.0]
+
+
 def test_names_of_files(tmp_path, make_clip, make_request):
     long = "ü" * 120 + ".mp4"  # 244 bytes, 724 when encoded
     deep = f"{'d' * 150}/{'e' * 150}.mp4"

@@ -5,18 +5,21 @@ The networks of these tests return their input, so the files hold the input itse
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from flowkit.annotations import explicit_files
+from flowkit.annotations import AnnotationTable, explicit_files
+from flowkit.annotations.table import Annotation
+from flowkit.commands.sources import SourceArguments, choose_sources
 from flowkit.errors import RecipeError
 from flowkit.extraction import Options, extract, extract_stored_flow, locate_stored_videos
 from flowkit.flow import tvl1_video_quantized
 from flowkit.interchange.imports import import_folders
 from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
-from flowkit.store import Store, rebuild_index
+from flowkit.store import Store, rebuild_index, write_annotations
 from flowkit.store.format.records import record_paths
 from tests.train.feature_files.conftest import (
     QUIET,
@@ -304,3 +307,19 @@ def test_images_of_a_store_that_has_the_same_recipe_are_accepted(
     second = store_videos(tmp_path / "T", clips[1:])
     summary = compute_stored(make_stored_request(second))
     assert (summary.done_before, summary.computed) == (1, 1)
+
+
+def test_a_store_at_a_url_gives_the_same_files(tmp_path, clips, make_stored_request, upload):
+    root = store_videos(tmp_path / "S", clips)
+    subsets = {id: ("train",) if "short" in id else ("val",) for id in Store(root)}
+    rows = tuple(Annotation(id, (), names) for id, names in subsets.items())
+    write_annotations(root, AnnotationTable((), rows))
+    rebuild_index(root)
+    local = make_stored_request(root, out=tmp_path / "local")
+    remote = make_stored_request(Path(upload(root)), out=tmp_path / "remote")
+    for request in (local, remote):
+        sources = choose_sources(SourceArguments(from_store=request.store, subset="val"))
+        summary = compute(sources.videos, request)
+        assert (summary.computed, summary.failed) == (2, [])
+    assert read_files(local.out) == read_files(remote.out)
+    assert compute_stored(remote).done_before == 2

@@ -1,6 +1,5 @@
 """kill -9 again and again, then a clean run: nothing twice, nothing lost. And workers of Ray."""
 
-import os
 import random
 import signal
 import subprocess

@@ -10,7 +10,7 @@ from train.loop.session import train
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings
 from train.tasks.networks import load_phase_network, select_weights, start_network
-from train.tasks.weights import find_weight_file
+from train.tasks.weight_search import find_weight_file
 
 SETTINGS = Settings(threads=1, workers=0)
 

@@ -10,7 +10,7 @@ from models.backbones.registry import CLIP_BACKBONES, build_backbone, get_backbo
 from train.recipe.sections import Network
 from train.tasks.networks import start_network
 from train.tasks.weight_hints import describe_channels, suggest_network
-from train.tasks.weights import find_weight_file
+from train.tasks.weight_search import find_weight_file
 
 
 def make_shapes(backbone, **options):

@@ -1,6 +1,7 @@
 """What the new networks start from: files of several publishers, and phases of finished runs."""
 
 import shutil
+import sys
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from train.loop.session import train
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings
 from train.tasks.networks import load_phase_network, start_network
-from train.tasks.weights import find_weight_file
+from train.tasks.weight_search import find_weight_file
 
 SETTINGS = Settings(threads=1, workers=0)
 ALONE = {"iterations": 0, "testing__controls": "[]"}
@@ -250,9 +251,24 @@ def test_flow_of_other_fields_is_refused(begin, keep):
         start_network(run, phase_of(run, "flow"))
 
 
+def test_weight_files_are_found_where_pytorch_keeps_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCH_HOME", raising=False)
+    for home in (tmp_path / "torch", tmp_path / "other"):
+        file = home / "hub/checkpoints/own-1234.pth"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        assert find_weight_file("own") == file
+        with monkeypatch.context() as patch:  # as before the import of PyTorch
+            patch.delitem(sys.modules, "torch.hub")
+            assert find_weight_file("own") == file
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "other"))
+
+
 def test_files_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
-    for name in (str(tmp_path / "absent.pth"), "runs/x/phases/rgb", str(tmp_path), "own.pt"):
+    absent = (tmp_path / "absent.pth", "runs/x/phases/rgb", tmp_path, "own.pt", "~no-such-user/a")
+    for name in map(str, absent):
         with pytest.raises(
             UsageError, match=r"no weights .*expected an existing file, or the folder"
         ):

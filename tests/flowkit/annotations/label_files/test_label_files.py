@@ -111,7 +111,7 @@ GOOD = {
                      {"file_template": "{id:0>4}_color.mp4"}),
     "template with another column": Case(
         "l.csv", "id,label\na,jump\nc,jump\n", {"jump/a.mp4": "jump"},
-        {"file_template": "{label}/{id}.mp4"}, report="1 row has no video: jump/c.mp4"),
+        {"file_template": "{label}/{id}.mp4"}, report="1 listed video was not found: jump/c.mp4"),
     "the file rather than the row number": Case(
         "l.csv", "id,file_name,label\n0,a.mp4,jump\n1,c.avi,run\n", JUMP_AND_RUN,
         attributes={"jump/a.mp4": {"id": "0"}, "run/c.avi": {"id": "1"}}),

@@ -73,7 +73,7 @@ def test_the_folder_of_a_label_file_keeps_its_dots(tmp_path: Path) -> None:
         (root / folder).mkdir()
         path = root / folder / "labels.csv"
         path.write_text("id,label\n0.mp4,run\n")
-        with pytest.raises(AnnotationError, match="1 row fits several videos"):
+        with pytest.raises(AnnotationError, match="1 listed name fits several videos"):
             locate_labelled_videos(root, read_label_files([path]))
 
 
@@ -137,9 +137,9 @@ def test_what_does_not_fit_is_counted_and_listed(tmp_path: Path) -> None:
     found = locate_labelled_videos(root, read_label_files([path]))
     assert found.report[1] == "1 of 7 listed videos found: 1 by file name without extension"
     assert found.report[2] == (
-        "3 rows have no video: gone, gone2, d; 5 videos are not listed and left out: more/0.mp4, "
-        "more/1.mp4, more/2.mp4, …; 1 row fits several videos, which are left out: b; 1 video fits "
-        "several rows and is left out: x.mp4"
+        "3 listed videos were not found: gone, gone2, d; 5 videos are not listed and left out: "
+        "more/0.mp4, more/1.mp4, more/2.mp4, …; 1 listed name fits several videos, which are left "
+        "out: b; 1 video fits several listed names and is left out: x.mp4"
     )
     located = found.located
     assert [source.id for source in located.sources] == ["v/a.mp4"]
@@ -196,6 +196,15 @@ def test_the_garbage_collector_is_on_afterwards(tmp_path: Path) -> None:
     assert gc.isenabled()
 
 
+def test_a_video_of_several_rows_counts_once_as_not_found(tmp_path: Path) -> None:
+    path = tmp_path / "segments.csv"
+    path.write_text("id,label,start,end\ngone,x,0,1\ngone,y,2,3\na,x,0,1\na,y,1,2\n")
+    found = locate_labelled_videos(make_videos(tmp_path / "v", "a.mp4"), read_label_files([path]))
+    assert found.report[0].startswith("segments.csv: 4 rows (")
+    assert found.report[1].startswith("1 of 2 listed videos found: ")
+    assert found.report[2] == "1 listed video was not found: gone"
+
+
 def test_every_row_and_video_fits(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("id,label\na,1\n")
@@ -212,7 +221,7 @@ def test_ids_of_a_store(tmp_path: Path) -> None:
         Annotation("x/a.mp4", (Label("run"),), ("train",), {"person": "p"}),
         Annotation("x/b.avi", (Label("jump"),), ("test",), {"person": "q"}),
     )
-    assert report[2] == "1 row has no video: c; 1 video of the store is not listed: d"
+    assert report[2] == "1 listed video was not found: c; 1 video of the store is not listed: d"
     with pytest.raises(AnnotationError, match="no row has a video in the store"):
         annotate_ids(["d"], listing)
     with pytest.raises(AnnotationError, match="1 video of the store is not listed: d"):

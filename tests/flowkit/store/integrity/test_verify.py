@@ -1,12 +1,15 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flowkit.cli import main
 from flowkit.errors import FormatError, LockedError
 from flowkit.store import rebuild_index
 from flowkit.store.format.header import read_header
@@ -14,6 +17,7 @@ from flowkit.store.format.locks import hold_store
 from flowkit.store.format.records import read_record
 from flowkit.store.format.schema import Fingerprint, VideoMeta
 from flowkit.store.integrity.inspection import Inspection
+from flowkit.store.integrity.outcome import read_outcome
 from flowkit.store.integrity.recovery import recover
 from flowkit.store.integrity.verify import Report, verify
 from flowkit.store.reader import Store
@@ -50,6 +54,17 @@ def test_a_good_store_is_clean(make_store):
     assert (report.shards, report.videos) == (2, 3)
     assert report.bytes == sum(path.stat().st_size for path in shards(root))
     assert not report.notes
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_the_outcome_names_files_whose_names_are_not_unicode(make_store, option):
+    root = make_store(IDS)
+    Path(os.fsdecode(os.fsencode(root / "frames") + b"/caf\xe9.json")).write_text("{")
+    result = CliRunner().invoke(main, ["verify", str(root), *option])
+    assert result.exit_code == 1 and result.exception.__class__ is SystemExit
+    outcome = read_outcome(root)
+    assert outcome is not None and "frames/caf\\xe9" in outcome.first[0]
+    assert "3 problems" in result.stdout or len(json.loads(result.stdout)["problems"]) == 3
 
 
 def test_progress_ends_at_the_total(make_store):
@@ -110,6 +125,7 @@ def test_a_cut_shard_keeps_its_first_videos(make_store, share):
     shard.write_bytes(shard.read_bytes()[: int(shard.stat().st_size * share)])
     found = verify(root, repair=True)
     assert "bytes, its record says" in found.problems[0].what
+    assert all(problem.what.endswith(": the shard is truncated") for problem in found.problems[1:])
     after = contents(root)
     assert sorted(after) == sorted(set(before) - set(found.lost_videos))
     assert all(after[id] == before[id] for id in after)
@@ -181,6 +197,9 @@ def test_a_cut_shard_without_a_usable_record_keeps_its_first_videos(
     lost = {"b/ü #1", "c"} if share == 0.3 else set()
     listed_lost = lost if has_index else set()
     assert {problem.video for problem in report.problems} >= (listed_lost or {None})
+    reasons = {problem.what for problem in report.problems if problem.video in listed_lost}
+    words = "the shard is truncated, or a batch header has changed bytes"
+    assert reasons == ({f"its rows cannot be found: {words}"} if listed_lost else set())
     assert not any("to recovery" in line for line in report.repaired)
     assert set(report.lost_videos) == listed_lost
     assert contents(root) == {id: rows for id, rows in before.items() if id not in lost}

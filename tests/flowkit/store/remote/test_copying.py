@@ -1,5 +1,7 @@
 """Copies of stores: between folders and object storage, interrupted anywhere."""
 
+import errno
+import io
 import json
 import re
 import shutil
@@ -155,6 +157,26 @@ def test_a_damaged_shard_is_not_copied(local, s3, tmp_path):
             copy_store(local, target)
     assert f"copy/frames/{shard.name}" not in s3.objects
     assert not (tmp_path / "copy/frames" / shard.name).exists()
+
+
+@pytest.mark.parametrize("target", ["folder", "url"])
+def test_a_shard_that_cannot_be_read_is_named(local, s3, tmp_path, monkeypatch, target):
+    class BadDisk(io.FileIO):
+        def readinto(self, buffer):
+            raise OSError(errno.EIO, "Input/output error")
+
+        read = readinto
+
+    def open_file(path, mode="r", *arguments, **options):
+        is_shard = path.suffix == ".arrow" and path.parent == local / "frames"
+        return BadDisk(path) if is_shard else open_before(path, mode, *arguments, **options)
+
+    open_before = Path.open
+    monkeypatch.setattr(Path, "open", open_file)
+    copy = tmp_path / "copy" if target == "folder" else "s3://bucket/copy"
+    with pytest.raises(StoreError, match=rf"cannot read {local}/frames/.*\.arrow: Input/output"):
+        copy_store(local, copy)
+    assert not list(tmp_path.glob("copy/*/*.arrow*"))
 
 
 def test_shards_that_are_gone(local, s3):

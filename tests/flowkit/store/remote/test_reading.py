@@ -1,5 +1,6 @@
 """Stores on object storage give the same as the folder they were copied from."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from flowkit.datasets.snippets import SnippetDataset
 from flowkit.errors import CorruptError, FormatError, StoreError
-from flowkit.store import Store
+from flowkit.store import Store, rebuild_index
 
 IDS = [f"video {n}/ü#{n}" for n in range(6)]
 
@@ -54,8 +55,6 @@ def test_pickled_as_its_url(local, upload, s3):
 
 
 def test_an_older_mirror_is_refreshed_by_a_pickled_store(local, upload, s3, tmp_path, monkeypatch):
-    from flowkit.store import rebuild_index
-
     url = upload(local)
     Store(url)
     old = (Store(url).path / "index.arrow").read_bytes()
@@ -69,9 +68,27 @@ def test_an_older_mirror_is_refreshed_by_a_pickled_store(local, upload, s3, tmp_
     assert pickle.loads(newer).index.classes == ()
 
 
-def test_a_changed_index_is_noticed_when_it_is_opened_again(local, upload):
-    from flowkit.store import rebuild_index
+def test_the_recipe_of_an_older_mirror_is_refreshed_too(local, upload, s3):
+    url = upload(local)
+    header, index = (
+        (Store(url).path / name).read_bytes() for name in ("store.json", "index.arrow")
+    )
+    newer = json.loads(header)
+    newer["recipe"]["flow"] |= {"bound": 15.0}
+    (local / "store.json").write_text(json.dumps(newer))
+    (local / "annotations.arrow").unlink()
+    rebuild_index(local)
+    upload(local)
+    store = Store(url)
+    pickled = pickle.dumps(store)
+    (store.path / "store.json").write_bytes(header)
+    (store.path / "index.arrow").write_bytes(index)
+    copy = pickle.loads(pickled)
+    assert copy.index.version == store.version
+    assert (copy.bound, copy.recipe) == (15.0, store.recipe)
 
+
+def test_a_changed_index_is_noticed_when_it_is_opened_again(local, upload):
     url = upload(local)
     assert Store(url).subsets()
     (local / "annotations.arrow").unlink()
