@@ -1,8 +1,8 @@
 """Measure how long a GPU was busy, and which stage it waited for while it was idle.
 
 A GPU is busy while at least one of its lanes is in a stage that computes on it, such as flow. While
-none is, the idle time is divided equally among the stages that its lanes are in. Lanes are counted
-and not told apart: of L lanes with a video that are in S stages together, L - S are said to wait for
+none is, the idle time is divided equally among the stages that its lanes are in. Lanes are counted,
+not told apart: of L lanes with a video that are in S stages together, L - S count as waiting for
 their decoder. So a lane that is in two stages at a time hides another one that waits.
 """
 
