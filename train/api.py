@@ -57,7 +57,7 @@ def fit(
         precision: Number format of the network: "float32", "bfloat16" or "float16".
         log: Called with each line of progress.
         **overrides: Values that replace those of the recipe, by key, with two underscores for each
-            dot: `training__epochs=10` sets training.epochs.
+            dot: `training__epochs=10` sets training.epochs. Text is read as YAML.
 
     Returns:
         The run. Its method `is_finished()` tells whether all phases are trained.
@@ -74,10 +74,10 @@ def fit(
         0.948
     """
     draft = draft_of(recipe) if isinstance(recipe, Recipe) else read_draft(os.fspath(recipe))
-    changes = {name.replace("__", "."): str(value) for name, value in overrides.items()}
+    changes = {name.replace("__", "."): value for name, value in overrides.items()}
     draft = draft if row is None else draft.take_row(row)
     draft = (draft.make_quick() if quick else draft).change(changes)
-    if workers is None:
+    if workers is None:  # the example is of the kind that the complete recipe will be
         workers = find_task(draft.make_example()).default_workers
     settings = make_settings(device, workers, threads, precision=precision)
     opened_run, opened_store = training_session.start_run(Path(run), draft, open_store(store), log)
@@ -127,11 +127,14 @@ def evaluate(
         UsageError: An override is not a test setting, the store cannot serve it, or the run has an
             evaluation of this name with other test settings.
     """
+    opened_run = open_run(run)
+    if workers is None:
+        workers = find_task(opened_run.recipe).default_workers
     settings = make_settings(
         device, workers, threads, processes, precision=precision, test_batch=batch
     )
-    changes = {key.replace("__", "."): str(value) for key, value in overrides.items()}
-    return make_evaluation(open_run(run), open_store(store), settings, changes, name).scores
+    changes = {key.replace("__", "."): value for key, value in overrides.items()}
+    return make_evaluation(opened_run, open_store(store), settings, changes, name).scores
 
 
 def predict(
@@ -141,15 +144,19 @@ def predict(
     store: PathLike | Store | None = None,
     device: str = "auto",
     backend: str = "auto",
+    frame_rate: float | None = None,
 ) -> Prediction:
     """Classify a video with a finished run.
 
     Args:
         run: The run, or its folder.
-        video: A video file; if `store` is given, the id of a video in this store.
+        video: A video file, or a folder of images; if `store` is given, the id of a video in this
+            store.
         store: For a run on feature sets: the store that has the features of the video.
         device: As for `fit`.
         backend: Optical-flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
+        frame_rate: Frames per second of a folder of images, which a run needs whose store is
+            resampled to a frame rate.
 
     Returns:
         The probabilities of all classes; `top(5)` returns the names and probabilities of the five
@@ -159,13 +166,15 @@ def predict(
         VideoError: The file cannot be used.
         RunError: The run is not finished; it is on feature sets and needs `store`; or it classifies
             video files and `store` was given.
-        UsageError: `backend` and `store` are both given, or the store has no such video.
+        UsageError: `backend` or `frame_rate` is given with `store`, or the store has no such video.
     """
     settings = make_settings(device, 0, None)
     if store is not None and backend != "auto":
         raise UsageError("backend has an effect only with a video file, not with store")
+    if store is not None and frame_rate is not None:
+        raise UsageError("frame_rate has an effect only with a folder of images, not with store")
     if store is None:
-        return predict_video(open_run(run), Path(video), settings, backend)
+        return predict_video(open_run(run), Path(video), settings, backend, frame_rate)
     return predict_stored(open_run(run), open_store(store), os.fspath(video), settings)
 
 

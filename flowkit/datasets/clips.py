@@ -29,7 +29,7 @@ class ClipDataset(VideoDataset):
 
     Args:
         store: A store, or its path.
-        subset: Name of a subset of the store's index.
+        subset: Name of a subset of the store's index, or the row of the only video.
         sampling: Length and stride of the clips, and how many of them testing uses. Training uses
             one clip at a random position.
         streams: Streams to read: ``rgb``, ``flow`` or both. Both see the same times, crops and
@@ -53,7 +53,7 @@ class ClipDataset(VideoDataset):
     def __init__(
         self,
         store: Store | Path | str,
-        subset: str,
+        subset: str | int,
         sampling: ClipSampling,
         *,
         streams: tuple[str, ...] = ("rgb",),

@@ -43,7 +43,7 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
 
     Args:
         store: A store, or its path.
-        subset: Name of a subset of the store's index.
+        subset: Name of a subset of the store's index, or the row of the only video.
         feature_names: Name of the features of each modality: ``{"rgb": "inception"}`` reads the
             stream ``features/inception``.
         max_features: Upper limit of the number of features in a set, or one limit for each
@@ -64,7 +64,7 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
     def __init__(
         self,
         store: Store | Path | str,
-        subset: str,
+        subset: str | int,
         feature_names: Mapping[str, str],
         *,
         max_features: Mapping[str, int] | int | None = None,

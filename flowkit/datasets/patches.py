@@ -35,7 +35,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
 
     Args:
         store: A store, or its path.
-        subset: Name of a subset of the store's index.
+        subset: Name of a subset of the store's index, or the row of the only video.
         num_patches: Number of patches K; 0 means all patches of a video, for testing only. If a
             video has fewer patches than K, neighbouring segments share a patch.
         training: Whether to draw random patches instead of fixed ones.
@@ -57,7 +57,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
     def __init__(
         self,
         store: Store | Path | str,
-        subset: str,
+        subset: str | int,
         num_patches: int,
         *,
         training: bool = False,

@@ -32,7 +32,7 @@ class SnippetDataset(VideoDataset):
 
     Args:
         store: A store, or its path.
-        subset: Name of a subset of the store's index.
+        subset: Name of a subset of the store's index, or the row of the only video.
         num_segments: Number of segments K, at least 1. Training uses a random snippet of each
             segment, testing uses the middle one.
         flow_length: Number of flow fields in a snippet, at least 1. For a time beyond the last
@@ -60,7 +60,7 @@ class SnippetDataset(VideoDataset):
     def __init__(
         self,
         store: Store | Path | str,
-        subset: str,
+        subset: str | int,
         num_segments: int,
         *,
         flow_length: int = 5,

@@ -71,14 +71,15 @@ def stratify(store: Store, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
 
 
 class Subset:
-    """The videos of one subset of a store, with their labels.
+    """The videos of one subset of a store, or one video, with their labels.
 
     The store's index has one row for each video, so a row (int) identifies a video. The attribute
     ``rows``, (N,) int64, has the rows of the subset's videos.
 
     Args:
         store: The store that holds the videos, or its path.
-        name: Name of a subset of the store's index, or of a part of one (see `find_rows`).
+        videos: Name of a subset of the store's index, or of a part of one (see `find_rows`); or the
+            row of the only video, which may be in no subset.
         multi_label: Whether a video may have any number of labels instead of exactly one.
         streams: Streams that every video must have, such as ``rgb`` and ``flow``; none by default.
 
@@ -91,14 +92,18 @@ class Subset:
     def __init__(
         self,
         store: Store | Path | str,
-        name: str,
+        videos: str | int,
         multi_label: bool = False,
         streams: tuple[str, ...] = (),
     ) -> None:
         """Look up the subset's rows, and check streams and labels."""
         self.store = store if isinstance(store, Store) else Store(store)
-        self.name, self.multi_label, self.streams = name, multi_label, streams
-        self.rows = find_rows(self.store, name)
+        self.multi_label, self.streams = multi_label, streams
+        self.is_one_video = not isinstance(videos, str)
+        if isinstance(videos, str):
+            self.name, self.rows = videos, find_rows(self.store, videos)
+        else:
+            self.name, self.rows = self.store.index.id(videos), np.array([videos], np.int64)
         for stream in streams:
             rows_without = [row for row in self.rows if not self.count(int(row), stream)]
             self.raise_if_any(rows_without, f"no {stream}: extract it with --streams {stream}")
@@ -150,6 +155,8 @@ class Subset:
         Raises:
             StoreError: If ``rows`` is not empty. The message lists the first few videos.
         """
+        if len(rows) and self.is_one_video:
+            raise StoreError(f"{self.store.location}: video {self.name!r} has {problem}")
         if len(rows):
             ids = ", ".join(repr(self.store.index.id(int(row))) for row in rows[:MAX_LISTED_VIDEOS])
             more = (

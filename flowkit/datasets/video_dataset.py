@@ -44,7 +44,7 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
 
     Args:
         store: A store, or its path.
-        subset: Name of a subset of the store's index.
+        subset: Name of a subset of the store's index, or the row of the only video.
         streams: Streams to read: ``rgb``, ``flow`` or both.
         training: Whether to draw random times and crops instead of fixed ones.
         crops: Which crops to use; None means those that `choose_crops` returns.
@@ -72,7 +72,7 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
     def __init__(
         self,
         store: Store | Path | str,
-        subset: str,
+        subset: str | int,
         streams: tuple[str, ...],
         training: bool,
         crops: CropStrategy | None,

@@ -62,7 +62,7 @@ class WindowDataset(SnippetDataset):
 
     Args:
         store: A store, or its path.
-        subset: Name of a subset of the store's index.
+        subset: Name of a subset of the store's index, or the row of the only video.
         num_segments: Number of segments K, at least 1.
         seconds: Length of a window in seconds, rounded to whole frames. A shorter video is one
             window. A window has at least the frames of one snippet (``flow_length`` + 1 if flow
@@ -87,7 +87,7 @@ class WindowDataset(SnippetDataset):
     def __init__(
         self,
         store: Store | Path | str,
-        subset: str,
+        subset: str | int,
         num_segments: int,
         *,
         seconds: float,

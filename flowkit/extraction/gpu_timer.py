@@ -1,8 +1,9 @@
 """Measure how long a GPU was busy, and which stage it waited for while it was idle.
 
 A GPU is busy while at least one of its lanes is in a stage that computes on it, such as flow. While
-none is, the idle time is divided equally among the lanes that have a video, and counted under the
-stage that each lane is in, or equally under its stages if it is in several at a time.
+none is, the idle time is divided equally among the stages that its lanes are in. Lanes are counted,
+not told apart: of L lanes with a video that are in S stages together, L - S count as waiting for
+their decoder. So a lane that is in two stages at a time hides another one that waits.
 """
 
 import threading
@@ -98,9 +99,9 @@ class GpuTimer:
             self._times.busy_seconds += elapsed
             return
         videos, idle = self._lanes["video"], self._times.idle_seconds
-        stages = {stage: n for stage, n in self._lanes.items() if n and stage != "video"}
-        stages[DECODE] = max(0, videos - sum(stages.values()))
-        parts = max(1, sum(stages.values()))
-        for stage, lanes in stages.items() if videos else [(NO_VIDEO, 1)]:
-            if lanes:
-                idle[stage] = idle.get(stage, 0.0) + elapsed * lanes / parts
+        counts = {stage: n for stage, n in self._lanes.items() if n and stage != "video"}
+        counts[DECODE] = max(0, videos - sum(counts.values()))
+        total = max(1, sum(counts.values()))
+        for stage, count in counts.items() if videos else [(NO_VIDEO, 1)]:
+            if count:
+                idle[stage] = idle.get(stage, 0.0) + elapsed * count / total

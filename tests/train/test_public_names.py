@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_fit_evaluate_predict(tmp_path, store, tiny_changes, make_clip):
     clip = make_clip(tmp_path / "a.mp4", frames=9)
     prediction = train.predict(run.path, clip, device="cpu")
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_evaluation_of_feature_sets_loads_in_this_process(monkeypatch):
+    """As `fit` does: reading features takes less time than sending them."""
+    run = SimpleNamespace(recipe=train.read_recipe("flash_mnist_clusters"))
+    asked = []
+    monkeypatch.setattr("train.api.open_run", lambda path: run)
+    monkeypatch.setattr("train.api.open_store", lambda path: path)
+    monkeypatch.setattr(
+        "train.api.make_evaluation",
+        lambda run, store, settings, *rest: asked.append(settings) or SimpleNamespace(scores={}),
+    )
+    train.evaluate("R", "S", device="cpu")
+    train.evaluate("R", "S", device="cpu", workers=2)
+    assert [settings.workers for settings in asked] == [0, 2]
 
 
 def test_an_override_that_no_recipe_has(tmp_path, store):

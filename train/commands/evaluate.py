@@ -33,13 +33,14 @@ Results = dict[str, dict[str, float]]
 @click.option("--name", metavar="NAME",
               help="Keep scores and results beside the default ones, in RUN/evaluations/NAME. "
                    "[default: made of the changes of --set, such as segments=10]")  # fmt: skip
-@click.option("--list", "listed", is_flag=True, help="List the evaluations that RUN has.")
+@click.option("--list", "listed", is_flag=True,
+              help="List the evaluations that RUN has; with --name, this one.")  # fmt: skip
 @click.option("--fusion", metavar="RGB:FLOW",
               help="Show fused scores with these weights, from kept scores: no network runs, and "
                    "no --store is needed. With --name, those of an evaluation.")  # fmt: skip
 @click.option("--json", is_flag=True,
               help="Print results as JSON: for each score top1, top5, mean_class and n (videos), "
-                   "or mAP, wAP, …")  # fmt: skip
+                   "or mAP, wAP (the mean AP weighted by the videos of each class), …")  # fmt: skip
 @scoring_options
 @machine_options
 def evaluate(
@@ -63,10 +64,9 @@ def evaluate(
     from flowkit.store import Store
     from train.evaluation.cautions import list_cautions
     from train.evaluation.evaluations import make_evaluation
-    from train.evaluation.fusion import fuse_kept_scores, parse_ratio
-    from train.recipe.recipe import drop_reported
     from train.runs.run import Run
     from train.runs.settings import make_settings
+    from train.tasks.registry import find_task
 
     opened_run = Run(run)
     if listed or fusion is not None:
@@ -76,15 +76,15 @@ def evaluate(
             if given:
                 raise UsageError(f"{option} reads what is kept in the run: leave out {other}")
         if listed:
-            click.echo(format_evaluations(opened_run, json))
-            return
-        fused = fuse_kept_scores(opened_run, parse_ratio(str(fusion)), name)
-        recipe = drop_reported(opened_run.recipe)  # the paper's results have its own weights
-        click.echo(json_text.dumps(fused) if json else format_scores(fused, recipe))
+            click.echo(format_evaluations(opened_run, json, name))
+        else:
+            click.echo(format_fused(opened_run, str(fusion), name, json))
         return
     if store is None:
         raise UsageError("expected --store, the store with the test videos")
     values = parse_changes(changes, "--set")
+    if workers is None:
+        workers = find_task(opened_run.recipe).default_workers
     settings = make_settings(
         device, workers, threads, processes, precision=precision, test_batch=test_batch
     )
@@ -153,17 +153,42 @@ def format_costs(costs: Results, names: list[str]) -> str:
             f"{name:{width}}  {cost['parameters']:11,.0f}  {cost['ratio']:4.2f}×  {view:>11}  "
             f"{views:>5}  {video:>12}"
         )
-    lines.append("(a multiply-add counts as two operations)")
+    lines.append("(ratio: parameters relative to the first line; a multiply-add counts as two "
+                 "operations)")  # fmt: skip
     return "\n".join(lines)
 
 
-def format_evaluations(run: "Run", json: bool) -> str:
-    """Format the evaluations of a run as a table, or as JSON: changed settings and all scores."""
+def format_fused(run: "Run", fusion: str, name: str | None, json: bool) -> str:
+    """Format fused scores with other weights, from kept scores, as a table or as JSON.
+
+    Args:
+        run: The run.
+        fusion: Weights of RGB and flow, such as ``5:1``.
+        name: Name of the evaluation that has the scores; None for the default one.
+        json: Whether the result is JSON.
+    """
+    from train.evaluation.fusion import fuse_kept_scores, parse_ratio
+    from train.recipe.recipe import drop_reported
+
+    fused = fuse_kept_scores(run, parse_ratio(fusion), name)
+    recipe = drop_reported(run.recipe)  # the paper's results have its own weights
+    return json_text.dumps(fused) if json else format_scores(fused, recipe)
+
+
+def format_evaluations(run: "Run", json: bool, name: str | None = None) -> str:
+    """Format the evaluations of a run as a table, or as JSON: changed settings and all scores.
+
+    Args:
+        run: The run.
+        json: Whether the result is JSON.
+        name: Name of the only evaluation to list. Default: all.
+    """
     from train.evaluation.results import find_folder, list_evaluations, read_results
     from train.evaluation.scores import choose_metric
 
-    found = {name: read_results(run, name) for name in list_evaluations(run)}
-    if (find_folder(run) / "results.json").exists():
+    names = list_evaluations(run) if name is None else [name]
+    found = {name: read_results(run, name) for name in names}
+    if name is None and (find_folder(run) / "results.json").exists():
         found = {"": read_results(run), **found}
     if json:
         keys = ("scores", "changes", "testing", "made_with")
@@ -176,10 +201,28 @@ def format_evaluations(run: "Run", json: bool) -> str:
     width = max(len("evaluation"), *(len(name) for name in found))
     lines = [f"{'evaluation':{width}}  {title:>6}  score; test settings that differ"]
     for name, results in found.items():
-        best = max(results["scores"], key=lambda score: results["scores"][score][metric])
+        scores = results["scores"]
+        best = max(list_comparable(list(scores)), key=lambda score: scores[score][metric])
         changes = ", ".join(f"{key}={value}" for key, value in results.get("changes", {}).items())
-        value = results["scores"][best][metric]
+        value = scores[best][metric]
         lines.append(
             f"{name or '(default)':{width}}  {value:6.1%}  {best}; {changes or 'none'}".rstrip()
         )
     return "\n".join(lines)
+
+
+def list_comparable(names: list[str]) -> list[str]:
+    """List the scores that can represent an evaluation: no control experiments, no single splits.
+
+    Args:
+        names: Names of scores, of which at least one is returned.
+    """
+    from train.runs.phases import CONTROL_SCORINGS
+
+    means = [name for name in names if name.startswith("mean/")]
+    chosen = [
+        name
+        for name in means or names
+        if not name.removeprefix("mean/").startswith(CONTROL_SCORINGS)
+    ]
+    return chosen or names

@@ -22,7 +22,12 @@ from train.feature_files import FileOptions, extract_feature_files
 from train.feature_files.annotation_file import annotate_features, check_annotation_request
 from train.feature_files.folder import FeatureFolder
 from train.feature_files.networks import choose_networks
-from train.feature_files.request import apply_convention, choose_windows, make_request
+from train.feature_files.request import (
+    apply_convention,
+    choose_windows,
+    describe_unused_settings,
+    make_request,
+)
 from train.feature_files.request_options import RequestOptions, WeightFile
 from train.feature_files.summary import Summary as FileSummary
 from train.features import NetworkOptions, Options, Summary, extract_features
@@ -106,9 +111,11 @@ def choose_stream_network(options: Values) -> NetworkOptions:
         return network
     if options["clip_length"] is not None:
         raise UsageError("--clip-length and --window both give the frames of a clip: leave one out")
-    is_3d = load_feature_network(network).is_3d
-    windows = choose_windows(read_request_options(options), is_3d)
-    if is_3d:
+    loaded, request = load_feature_network(network), read_request_options(options)
+    if loaded.is_3d and request.clip_stride is None:
+        request = replace(request, clip_stride=loaded.recipe.clip_stride)
+    windows = choose_windows(request, loaded.is_3d)
+    if loaded.is_3d:
         network = replace(network, clip_length=windows.length, clip_stride=windows.step)
     return replace(network, crops=options["crops"] or "centre", window_stride=windows.stride)
 
@@ -129,7 +136,10 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     refuse_options(NAME_ONLY, "with --name")
     sources = choose_videos(options)
     check_annotations(options, sources)
-    request = make_request(apply_convention(read_request_options(options)))
+    given = read_request_options(options)
+    request = make_request(apply_convention(given))
+    if (note := describe_unused_settings(given)) is not None:
+        click.echo(note, err=True)
     names = ("device", "batch", "backend", "flow_weights", "frame_rate", "update", "workers",
              "limit", "address", "retry_failed")  # fmt: skip
     run_options = FileOptions(

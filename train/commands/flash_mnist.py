@@ -11,7 +11,8 @@ from train.commands.options import PATH
 @click.option("--store", type=PATH, default=Path("stores/flash_mnist"), show_default=True,
               help="Folder of the store to build or complete.")  # fmt: skip
 @click.option("--data", type=PATH,
-              help="Folder of the MNIST files. [default: $FLOWKIT_DATA/mnist]")  # fmt: skip
+              help="Folder of the MNIST files. [default: $FLOWKIT_DATA/mnist, or data/mnist if "
+                   "FLOWKIT_DATA is not set]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
               help="Random seed of the videos and of the digit CNN.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Training epochs of the digit CNN.")

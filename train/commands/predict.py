@@ -19,6 +19,9 @@ from train.commands.options import PATH, device_option, run_argument, threads_op
               help="Image file to write: frames, flow and the most probable classes. Without an "
                    "extension, .png is added.")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, help="Optical-flow backend.")
+@click.option("--frame-rate", type=float, metavar="FPS",
+              help="Frames per second of a folder of images, which a RUN needs whose store is "
+                   "resampled to a frame rate.")  # fmt: skip
 @click.option("--json", is_flag=True,
               help="Print the five most probable classes and their probabilities as JSON; the "
                    "image is written all the same.")  # fmt: skip
@@ -29,7 +32,7 @@ from train.commands.options import PATH, device_option, run_argument, threads_op
 @click.pass_context
 def predict(
     context: click.Context, run: Path, video: str, store: Path | None, out: Path, backend: str,
-    json: bool, device: str, threads: int | None,
+    frame_rate: float | None, json: bool, device: str, threads: int | None,
 ) -> None:  # fmt: skip
     """Classify VIDEO with a finished RUN, and print the five most probable classes.
 
@@ -56,11 +59,13 @@ def predict(
     if store is not None:
         if context.get_parameter_source("backend") is not ParameterSource.DEFAULT:
             raise UsageError("--backend has an effect only with a video file, not with --store")
+        if frame_rate is not None:
+            raise UsageError("--frame-rate is for a folder of images, not for --store")
         prediction = predict_stored(opened_run, Store(store), argument_to_text(video), settings)
     else:
         choose_store_recipe(opened_run)  # a run on features needs an id, which is no path
         check_video_path(Path(video))
-        prediction = predict_video(opened_run, Path(video), settings, backend)
+        prediction = predict_video(opened_run, Path(video), settings, backend, frame_rate)
     with convert_disk_errors(out):
         draw_prediction(prediction, Path(video).name).savefig(out)
     top = prediction.top()

@@ -56,7 +56,7 @@ def make_evaluation(
     run: Run,
     store: Store,
     settings: Settings,
-    changes: Mapping[str, str],
+    changes: Mapping[str, Any],
     name: str | None = None,
     progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
 ) -> Evaluation:
@@ -66,7 +66,8 @@ def make_evaluation(
         run: The finished run.
         store: The store with the test videos.
         settings: Device, precision, processes and batch.
-        changes: Changed test settings: YAML values by dotted key, such as ``testing.segments``.
+        changes: Changed test settings by dotted key, such as ``testing.segments``: YAML text, or
+            Python values.
         name: Name of the evaluation. Default: made of the changes, such as ``segments=10``; without
             changes it is the default evaluation.
         progress: See `evaluate`.
@@ -110,7 +111,7 @@ def make_evaluation(
     return Evaluation(name=name, run=changed, scores=scores, costs=costs, changes=different)
 
 
-def derive_name(changes: Mapping[str, str]) -> str:
+def derive_name(changes: Mapping[str, Any]) -> str:
     """Make the name of an evaluation of its changes, such as ``crops=centre+segments=10``."""
     parts = sorted(f"{key.removeprefix('testing.')}={value}" for key, value in changes.items())
     return re.sub(r"[^A-Za-z0-9._=+-]+", "-", "+".join(parts)).strip("-.+")[:100]

@@ -57,14 +57,22 @@ class Prediction:
         return [(self.classes[i], float(self.probabilities[i])) for i in order]
 
 
-def predict_video(run: Run, video: Path, settings: Settings, backend: str = "auto") -> Prediction:
+def predict_video(
+    run: Run,
+    video: Path,
+    settings: Settings,
+    backend: str = "auto",
+    frame_rate: float | None = None,
+) -> Prediction:
     """Classify a video file with the last score of a finished run, which is a fusion if it has one.
 
     Args:
         run: The run.
-        video: The video file.
+        video: The video file, or a folder of images.
         settings: Device and threads.
         backend: The optical-flow backend.
+        frame_rate: Frames per second of a folder of images, which a run needs whose store is
+            resampled to a frame rate.
 
     Returns:
         The prediction.
@@ -78,9 +86,12 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
         raise RunError(f"{run.path} is not finished; run flowkit train again to continue it")
     torch.set_num_threads(settings.threads)
     with tempfile.TemporaryDirectory(prefix="flowkit-") as folder:
-        store = extract_one(video, store_recipe, run.classes, Path(folder) / "store", backend)
+        options = Options(
+            workers=0, streams=store_recipe.streams, backend=backend, frame_rate=frame_rate
+        )
+        store = extract_one(video, store_recipe, run.classes, Path(folder) / "store", options)
         find_task(run.recipe).check_video_file(run, video, store)
-        return score_video(run, store, SUBSET, 0, settings)
+        return score_video(run, store, 0, settings)
 
 
 def choose_store_recipe(run: Run) -> StoreRecipe:
@@ -120,7 +131,8 @@ def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Predi
         The prediction.
 
     Raises:
-        UsageError: The store has no such video, or the video is in no subset.
+        UsageError: The store has no such video.
+        StoreError: The video lacks features that the network needs.
         RunError: The run was trained on images or audio, or on other features.
     """
     task = find_task(run.recipe)
@@ -134,25 +146,21 @@ def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Predi
         raise UsageError(
             f"{store.location} has no video {id!r}; use the id of a video of this store"
         )
-    subsets = store.index.value("subsets", row)
-    if not subsets:
-        raise UsageError(f"{store.location}: video {id!r} is in no subset; index the store again")
-    return score_video(run, store, subsets[0], row, settings)
+    return score_video(run, store, row, settings)
 
 
-def score_video(run: Run, store: Store, subset: str, row: int, settings: Settings) -> Prediction:
+def score_video(run: Run, store: Store, row: int, settings: Settings) -> Prediction:
     """Score one video of a store.
 
     Args:
         run: The run.
         store: The store with the video.
-        subset: The subset that the video is in.
         row: Row of the video in the store.
         settings: Device of the networks.
     """
     scoring = choose_scoring(run)
     without_workers = replace(settings, workers=0)
-    scores = score_phases(run, scoring, store, without_workers, video=(subset, row))
+    scores = score_phases(run, scoring, store, without_workers, video=row)
     pairs = {
         branch: (scores[branch].logits[0], scores[branch].softmax[0]) for branch in scoring.phases
     }
@@ -176,7 +184,7 @@ def choose_scoring(run: Run) -> Scoring:
 
 
 def extract_one(
-    video: Path, recipe: StoreRecipe, classes: tuple[str, ...], root: Path, backend: str
+    video: Path, recipe: StoreRecipe, classes: tuple[str, ...], root: Path, options: Options
 ) -> Store:
     """Extract one video file into a store of its own.
 
@@ -185,7 +193,7 @@ def extract_one(
         recipe: The recipe of the store.
         classes: The names of the classes.
         root: The folder of the new store.
-        backend: The optical-flow backend.
+        options: How it is extracted.
 
     Returns:
         A store with one video, without labels, in the subset `SUBSET`.
@@ -206,10 +214,12 @@ def extract_one(
         located,
         root,
         recipe,
-        Options(workers=0, streams=recipe.streams, backend=backend),
+        options,
         table=AnnotationTable(classes, rows),
         console=Console(quiet=True),
     )
+    if summary.interrupted:  # extract returns after the first Ctrl-C
+        raise KeyboardInterrupt
     if summary.failed:
         failure = summary.failed[0]
         reason = failure.reason.removeprefix(f"{video.name}: ")
@@ -267,8 +277,10 @@ def draw_prediction(prediction: Prediction, title: str) -> "Figure":
             axes.set_axis_off()
     bars = figure.add_subplot(grid[:, -2:])
     names, values = zip(*reversed(prediction.top()), strict=True)
-    bars.barh(names, [100 * value for value in values], color="#0b6e99")
+    bars.barh(range(len(names)), [100 * value for value in values], color="#0b6e99")
+    # Names of classes and files are no formulas, even with two dollar signs.
+    bars.set_yticks(range(len(names)), names, parse_math=False)
     bars.set(xlabel="probability, %", xlim=(0, 100))
     bars.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title, fontsize=9, parse_math=False)
     return figure

@@ -43,19 +43,16 @@ class ScoringJob:
     """How the flow is changed in a control experiment, such as "other-class-flow", or None."""
     settings: Settings
     """Device, precision, loader workers and batch."""
-    video: tuple[str, int] | None = None
-    """The only video to score, see `score_phases`."""
+    video: int | None = None
+    """Row of the only video to score, see `score_phases`."""
 
     def open_videos(self, store: Store) -> tuple[TaskDataset, list[Key]]:
         """Open the videos, and list the keys of those to score, in the order of the store."""
-        subset = self.video[0] if self.video else None
-        dataset: Any = find_task(self.run.recipe).open_dataset(store, self.phase, "test", subset)
+        task = find_task(self.run.recipe)
+        dataset: Any = task.open_dataset(store, self.phase, "test", self.video)
         if self.control == "other-class-flow":
             dataset = OtherClassFlow(dataset, self.run.recipe.seed)
-        keys = list(EpochSampler(len(dataset), training=False))
-        if self.video:
-            keys = [(0, int(np.flatnonzero(dataset.subset.rows == self.video[1])[0]))]
-        return dataset, keys
+        return dataset, list(EpochSampler(len(dataset), training=False))
 
     def choose_batch_size(self) -> int:
         """Return the number of videos in a batch.
@@ -93,7 +90,7 @@ def score_phases(
     store: Store,
     settings: Settings,
     progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
-    video: tuple[str, int] | None = None,
+    video: int | None = None,
     processes: ScoringProcesses | None = None,
 ) -> dict[str, Scores]:
     """Compute the scores of each branch of a scoring, and of their fusion.
@@ -105,8 +102,7 @@ def score_phases(
         settings: Device, precision and processes.
         progress: Called with the name of each step. It returns a function that is then called with
             the number of videos scored so far and their total.
-        video: The only video to score: the name of a subset that it is in, and its row in the
-            store. It needs no label. Default: all test videos.
+        video: Row of the only video to score, which needs no label. Default: all test videos.
         processes: The processes that score the videos. Default: start those of the settings.
 
     Returns:
@@ -219,7 +215,7 @@ def convert_errors(job: ScoringJob, batch: int) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        what = "this video" if job.video else f"a batch of {batch} videos"
+        what = "this video" if job.video is not None else f"a batch of {batch} videos"
         raise RunError(
             f"the memory of the GPU is too small for {what}; {smaller}--device cpu"
         ) from error

@@ -23,12 +23,13 @@ from train.tasks.registry import find_task
 SECTION = "testing."
 
 
-def change_test_settings(run: Run, changes: Mapping[str, str]) -> Run:
+def change_test_settings(run: Run, changes: Mapping[str, Any]) -> Run:
     """Return a run with other test settings. No file of the run is changed.
 
     Args:
         run: The run.
-        changes: YAML values by dotted key, such as ``testing.segments`` → ``10``.
+        changes: New values by dotted key, such as ``testing.segments`` → ``10``: YAML text, or
+            Python values.
 
     Raises:
         UsageError: A key is not one of the test settings, has no effect on a run of this kind, or

@@ -17,7 +17,7 @@ import numpy as np
 
 from flowkit.annotations.label_files.report import show
 from flowkit.annotations.table import AnnotationTable
-from flowkit.errors import CorruptError, UsageError
+from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.interchange.activitynet import (
     AnnotationOptions,
     AnnotationReport,
@@ -178,12 +178,18 @@ def read_info(path: Path) -> dict[str, Any]:
         Its content.
 
     Raises:
+        StoreError: It cannot be read.
         CorruptError: It is damaged, or no JSON file of a video.
     """
     expected = {"id", "duration", "frame_rate", "frames", "files", "recipe"}
     try:
         info = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise StoreError(
+            f"{printable_path(path)} cannot be read ({error.strerror}): check its permissions, and "
+            "run again"
+        ) from error
+    except ValueError as error:
         raise CorruptError(
             f"{printable_path(path)} is damaged ({error}): remove it, and run again"
         ) from error

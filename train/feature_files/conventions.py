@@ -147,7 +147,7 @@ _ALL = (
     ),
     Convention(
         name="rtfm",
-        summary="Ten-crop snippets of ShanghaiTech and UCF-Crime, as RTFM reads them",
+        summary="Ten-crop windows of ShanghaiTech and UCF-Crime, as RTFM reads them",
         sources=(
             f"{RTFM}, README.md, dataset.py and list/make_gt_sh.py",
             f"{RTFM}/issues/2, /issues/31 and /issues/33",
@@ -164,7 +164,7 @@ _ALL = (
             "the network: README.md names I3D ResNet-50, issue 2 a layer of I3D Inception-v1",
             "the size of frames and crops: we use 256 and 224 pixels",
             "the frame rate: we use the frames as they are",
-            "how the last, partial snippet is padded: the labels of ShanghaiTech show that there "
+            "how the last, partial window is padded: the labels of ShanghaiTech show that there "
             "is one, and we repeat the last frame, as the second repository does",
             "whether UCF-Crime has it too: we assume so",
         ),
@@ -176,7 +176,7 @@ _ALL = (
     ),
     Convention(
         name="rtfm-extractor",
-        summary="Ten-crop snippets by the public extraction code that RTFM's users run",
+        summary="Ten-crop windows by the public extraction code that RTFM's users run",
         sources=(
             "https://github.com/GowthamGottimukkala/I3D_Feature_Extraction_resnet, main.py and "
             "extract_features.py",
@@ -190,14 +190,14 @@ _ALL = (
         notes=(
             "frames are resized to 340x256 pixels whatever the shape of the video, as in the code",
             "its crops are in another order: the centre is third, ours fifth",
-            "frames that do not fill a last snippet are left out: the convention rtfm keeps them",
+            "frames that do not fill a last window are left out: the convention rtfm keeps them",
             "the code stops at videos of 16 or fewer frames; we write one row for them, and the "
             "JSON file says how many of its frames are repeated",
         ),
     ),
     Convention(
         name="xd-violence",
-        summary="Snippets of XD-Violence, one file a stream, as XDVioDet reads them",
+        summary="Windows of XD-Violence, one file a stream, as XDVioDet reads them",
         sources=(
             "https://github.com/Roc-Ng/XDVioDet, README.md, dataset.py, option.py and "
             "list/make_gt.py",
@@ -222,7 +222,7 @@ _ALL = (
     ),
     Convention(
         name="ucf-crime",
-        summary="Snippets of UCF-Crime as its authors made them; for I3D features see rtfm",
+        summary="Windows of UCF-Crime as its authors made them; for I3D features see rtfm",
         sources=(
             "https://arxiv.org/abs/1801.04264, section 4.1",
             "https://github.com/WaqasSultani/AnomalyDetectionCVPR2018, README.md and "
@@ -235,7 +235,7 @@ _ALL = (
         frame_size=(320, 240),
         streams=("rgb",),
         left_open=(
-            "what happens to frames that do not fill a last snippet: we leave them out",
+            "what happens to frames that do not fill a last window: we leave them out",
             "the crop: C3D's default settings are used; we take the centre, of 224 pixels",
         ),
         notes=(

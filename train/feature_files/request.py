@@ -86,6 +86,26 @@ def apply_convention(options: RequestOptions) -> RequestOptions:
     return replace(options, **missing, **resize_options)
 
 
+def describe_unused_settings(options: RequestOptions) -> str | None:
+    """Say which settings of a convention have no effect on the images of a store, if any."""
+    if options.convention is None or options.store is None:
+        return None
+    convention = find_convention(options.convention)
+    settings = []
+    if convention.fps is not None:
+        settings.append(f"{convention.fps:g} frames/s")
+    if convention.frame_size is not None:
+        settings.append("frames of {}x{} pixels".format(*convention.frame_size))
+    elif convention.short_side is not None:
+        settings.append(f"a shorter side of {convention.short_side} pixels")
+    if not settings:
+        return None
+    return (
+        f"note: the images of {options.store} are used as they are stored, without "
+        f"{' and '.join(settings)} of --convention {options.convention}"
+    )
+
+
 def make_resize_options(convention: Convention) -> dict[str, Any]:
     """Make the values of the options that resize frames as a convention does."""
     if convention.frame_size is not None:

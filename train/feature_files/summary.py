@@ -88,7 +88,7 @@ class Summary(RunSummary):
     def render(self) -> RenderableType:
         """Format the summary for the terminal."""
         return Group(
-            draw_counts(self._rows()),
+            draw_counts(self._list_lines()),
             *list_first_lines("warnings", self.warned),
             *list_first_lines("source changed since (--update computes them again)", self.changed),
             *list_first_lines("annotated, but missing on disk", self.missing),
@@ -99,7 +99,8 @@ class Summary(RunSummary):
             *list_failures("padded before (remove their .json to refuse them)", self.padded),
         )
 
-    def _rows(self) -> list[tuple[str, str]]:
+    def _list_lines(self) -> list[tuple[str, str]]:
+        """List the lines of the table of counts: a number, and what it counts."""
         text = f"wall time, {self.start_seconds:.1f} s of it to start workers"
         if self.rows and self.work_seconds > 0:
             names = f"{self.backend} and {self.device}" if self.backend else self.device

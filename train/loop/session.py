@@ -92,9 +92,11 @@ class StopCondition:
     """Decide when training stops: on a signal, or after a number of steps."""
 
     steps: int | None = None
-    """Number of steps of this session after which to stop, or None for no limit."""
+    """Number of steps that are left of this session; None for no limit."""
     requested: bool = field(default=False, init=False)
-    """Whether a stop was requested."""
+    """Whether training should stop after the current step."""
+    signalled: bool = field(default=False, init=False)
+    """Whether a signal has requested that, so that the next one interrupts at once."""
 
     def __call__(self) -> bool:
         """Count one step and return whether training should stop now."""
@@ -115,9 +117,9 @@ class StopCondition:
         announcement = threading.Thread(target=log, args=(message,))
 
         def handle(signal_number: int, frame: FrameType | None) -> None:
-            if self.requested:
+            if self.signalled:
                 raise KeyboardInterrupt
-            self.requested = True
+            self.signalled = self.requested = True
             announcement.start()
 
         former = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -138,7 +140,7 @@ def train_phases(
     process: Process,
     log: Log = print,
 ) -> None:
-    """Train the unfinished phases of a run in this process, until one is asked to stop."""
+    """Train the unfinished phases of a run in this process, until the stop condition is met."""
     opened_run, opened_store = Run(run), Store(store)
     for phase in opened_run.list_unfinished_phases():
         if not train_phase(opened_run, phase, opened_store, settings, process, stop, log):
@@ -179,8 +181,9 @@ def check_batches(run: Run, processes: int) -> None:
 def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | None = None) -> bool:
     """Train the unfinished phases of a run.
 
-    After SIGINT or SIGTERM, training stops after the current step and writes a checkpoint. Several
-    processes stop immediately, and the next session continues from the last checkpoint.
+    After SIGINT or SIGTERM, training in one process stops after the current step and writes a
+    checkpoint. Training in several processes stops at once, and the next session continues from the
+    last checkpoint that was written.
 
     Args:
         run: The run to train.
@@ -201,11 +204,12 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
         if run.is_finished():
             log(f"{run.path} is finished: flowkit evaluate {run.path} --store {store.location}")
             return True
+        if settings.processes > 1:
+            check_batches(run, settings.processes)
         run.record_session(settings)
         paths = run.path.absolute(), Path(store.location)
         work = partial(train_phases, *paths, settings, stop)
         if settings.processes > 1:
-            check_batches(run, settings.processes)
             launch(work, *paths, settings, log)
         else:
             with stop.handle_signals(log):

@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-import yaml
-
 from flowkit.errors import UsageError
 from train.recipe.recipe_file import Recipe, dump_values, list_values, make_recipe
 from train.recipe.reported import drop_reported, update_reported
@@ -28,6 +26,7 @@ from train.recipe.values import (
     complete_defaults,
     fill_placeholders,
     find_store_keys,
+    parse_value,
     restore_store_keys,
     set_value,
 )
@@ -111,9 +110,13 @@ class RecipeDraft:
             set_value(values, name, copy.deepcopy(value))
         return {**complete_defaults(values, self.name), "rows": rows}
 
-    def change(self, changes: Mapping[str, str]) -> Self:
-        """Return the draft with other values, which are given as YAML text by dotted key."""
-        return self.set_values({name: yaml.safe_load(text) for name, text in changes.items()})
+    def change(self, changes: Mapping[str, Any]) -> Self:
+        """Return the draft with other values by dotted key: YAML text, or Python values.
+
+        Raises:
+            UsageError: A text is not valid YAML, a key is unknown, or the new values are invalid.
+        """
+        return self.set_values({name: parse_value(name, value) for name, value in changes.items()})
 
     def make_quick(self) -> Self:
         """Return the draft with the values of its section ``quick``.
@@ -155,7 +158,10 @@ class RecipeDraft:
         return drop_reported(recipe) if from_scratch else recipe
 
     def make_example(self) -> Recipe:
-        """Return a recipe in which an arbitrary valid value replaces each from the store."""
+        """Make a complete recipe, in which each value from the store is some valid value.
+
+        It serves to check the other values, and to show the kind and the sections of the recipe.
+        """
         return make_recipe(fill_placeholders(self.values), self.name)
 
 

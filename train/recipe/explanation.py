@@ -26,9 +26,11 @@ QUICK = (
 def explain_recipe(recipe: Recipe | RecipeDraft) -> str:
     """Return the recipe as YAML, in which a comment above each key explains it.
 
-    Only keys that this kind of recipe uses are listed.
+    Only keys that this kind of recipe uses are listed. A draft, in which values are left to the
+    store, is shown with them as its file has them.
     """
     draft = recipe if isinstance(recipe, RecipeDraft) else draft_of(recipe)
+    # The example has the sections and their texts; all values are those of the draft.
     lines = [*explain_section(draft.make_example(), dump_draft(draft), "")]
     if draft.quick:
         lines += [*comment_out(QUICK, ""), *dump_key("quick", draft.quick).splitlines()]

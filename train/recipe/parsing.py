@@ -32,20 +32,48 @@ def parse(kind: type[Any], content: Any, source_name: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
-        raise UsageError(f"{source_name}: {'; '.join(explain(kind, error))}") from error
+        raise UsageError(f"{source_name}: {'; '.join(explain(kind, content, error))}") from error
 
 
-def explain(kind: type[Any], error: ValidationError) -> Iterator[str]:
-    """Yield a message for each error in the values of a dataclass."""
+def explain(kind: type[Any], content: Any, error: ValidationError) -> Iterator[str]:
+    """Yield a message for each value of a dataclass that is invalid, and each key.
+
+    Args:
+        kind: The dataclass.
+        content: Its values, as they were given.
+        error: The errors. Where a value may be of several types, there is one for each type.
+    """
+    wrong: dict[tuple[str, str], list[str]] = {}
     for fault in error.errors(include_url=False):
-        path = [str(part) for part in fault["loc"]]
+        path = find_path(fault["loc"], content)
+        if fault["type"] == "missing":
+            path.append(str(fault["loc"][-1]))
         if fault["type"] == "unexpected_keyword_argument":
             names = [f.name for f in fields(find_class(kind, path[:-1]))]
             yield f"unknown key {'.'.join(path)!r}{suggest(path[-1], names)}"
         elif fault["type"] == "missing":
             yield f"the key {'.'.join(path)!r} is missing"
         else:
-            yield f"{'.'.join(path)}: {fault['msg'].lower()}, got {fault['input']!r}"
+            messages = wrong.setdefault((".".join(path), repr(fault["input"])), [])
+            messages.append(fault["msg"].lower())
+    for (name, value), messages in wrong.items():
+        yield f"{name}: {', or '.join(messages)}, got {value}"
+
+
+def find_path(location: tuple[int | str, ...], content: Any) -> list[str]:
+    """Return the keys that lead to a value, without the names of types between them.
+
+    Args:
+        location: Keys, and the names of those types of a value that may be of several.
+        content: The values that the keys lead into.
+    """
+    path = []
+    for key in location:
+        is_index = isinstance(content, list | tuple) and isinstance(key, int) and key < len(content)
+        if is_index or (isinstance(content, dict) and key in content):
+            path.append(str(key))
+            content = content[key]
+    return path
 
 
 def find_class(kind: type[Any], path: list[str]) -> type[Any]:
@@ -59,7 +87,10 @@ def find_class(kind: type[Any], path: list[str]) -> type[Any]:
 
 
 def suggest(name: str, valid_names: Any) -> str:
-    """Return the end of an error message: the most similar valid name, and all if they are few."""
+    """Return the end of an error message: the most similar valid name, and the valid names.
+
+    If there are more than `MANY`, they are listed only if none is similar.
+    """
     similar = difflib.get_close_matches(name, list(valid_names), n=1, cutoff=0.4)
     if similar and len(valid_names) > MANY:
         return f"; did you mean {similar[0]!r}?"

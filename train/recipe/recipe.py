@@ -10,6 +10,7 @@ have the results of a paper, also for other settings (rows.py); reported.py deci
 are shown.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,13 @@ def read_recipe(name: str | Path) -> Recipe:
     return read_draft(name).complete()
 
 
-def change_recipe(recipe: Recipe, changes: dict[str, str]) -> Recipe:
+def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """Change values of a recipe.
 
     Args:
         recipe: The recipe, which is not changed.
-        changes: YAML values by dotted key, such as ``training.epochs`` → ``2``.
+        changes: New values by dotted key, such as ``training.epochs`` → ``2``: YAML text, or Python
+            values.
 
     Returns:
         The changed recipe. It is of another kind if the changes of ``sets`` or ``streams`` require

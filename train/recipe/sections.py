@@ -273,7 +273,8 @@ class Testing:
         default_factory=dict
     )
     """Weights [RGB, flow] in the fused score: iter_0 for the branches alone, odd for iter_1,
-    iter_3, …, even for iter_2, iter_4, … Default: the CMA paper's, 1:1, 5:1 and 1:5."""
+    iter_3, …, even for iter_2, iter_4, … Default: the CMA paper's, 1:1, 5:1 and 1:5; with
+    network.cma, iter_0 has the weights of odd."""
 
     controls: tuple[Literal["other-class-flow", "uniform"], ...] = ()
     """Control experiments, scored as well: other-class-flow (each video with the flow of a video of

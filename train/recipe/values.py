@@ -101,6 +101,41 @@ def find_store_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, int | 
             yield path, None if match[1] is None else yaml.safe_load(match[1])
 
 
+def parse_value(name: str, value: Any) -> Any:
+    """Turn a new value of a recipe into what a YAML file would have.
+
+    Args:
+        name: The dotted key, for messages.
+        value: YAML text, or a Python value. Text inside a Python value is not YAML.
+
+    Returns:
+        Text, a number, a boolean, None, or a list or dictionary of these.
+
+    Raises:
+        UsageError: The text is not valid YAML.
+    """
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value)  # not the float64 of NumPy, which YAML cannot write
+    if isinstance(value, Mapping):
+        return {key: _parse_inner(name, inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_parse_inner(name, inner) for inner in value]
+    try:
+        return yaml.safe_load(str(value))  # also a number of NumPy, or a path
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise UsageError(
+            f"recipe: {name}: {str(value)!r} is not valid YAML ({problem}); text with special "
+            "characters needs quotes of its own, such as '\"a: b\"'"
+        ) from error
+
+
+def _parse_inner(name: str, value: Any) -> Any:
+    return value if isinstance(value, str) else parse_value(name, value)
+
+
 def set_value(values: dict[str, Any], name: str, value: Any) -> None:
     """Set the value of a dotted key in nested mappings.
 

@@ -10,6 +10,7 @@ from shlex import quote
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from flowkit.errors import UsageError
+from flowkit.path_text import printable_path, replace_surrogates
 from flowkit.store.format.atomic import write_atomic
 from flowkit.web.keys import make_name_key
 from train.evaluation.results import list_evaluations
@@ -58,7 +59,8 @@ def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
         or format_markdown(d).encode()
         for d in drawings
     }
-    contents[source.run.path / "report.html"] = format_html(source, drawings, images).encode()
+    page = replace_surrogates(format_html(source, drawings, images))
+    contents[source.run.path / "report.html"] = page.encode()
     for path, content in contents.items():
         write_atomic(path, content)
     return list(contents)
@@ -150,7 +152,7 @@ def format_html(source: Source, drawings: list[Drawing], images: dict[str, bytes
         facts=source.run.facts,
         command=f"flowkit view {quote(source.run.facts['store']['path'])} "
         f"--run {quote(str(source.run.path.absolute()))}",
-        address=f"{WEB_VIEW}/runs/{make_name_key(source.run.path.absolute().name)}",
+        address=f"{WEB_VIEW}/runs/{make_name_key(printable_path(source.run.path.resolve().name))}",
         drawings=drawings,
         images={name: base64.b64encode(image).decode() for name, image in images.items()},
     )

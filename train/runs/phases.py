@@ -37,6 +37,8 @@ PAPER_FUSION: dict[Any, tuple[float, float]] = {
     "odd": (5.0, 1.0),
     "even": (1.0, 5.0),
 }
+CONTROL_SCORINGS = ("iter_1, flow of another class", "uniform weights")
+"""Names of the scorings of the control experiments other-class-flow and uniform."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,10 +163,12 @@ def list_split_scorings(recipe: Recipe, split: int | None) -> list[Scoring]:
     if not isinstance(recipe, ImageRecipe):
         return [make("", alone)]
     weights = {**PAPER_FUSION, **recipe.testing.fusion}
-    alone_weights = weights["odd" if recipe.network.cma else "iter_0"]
+    if recipe.network.cma:
+        # The branches start from iter_1 of another run, where RGB was trained last: Table 6.
+        weights["iter_0"] = recipe.testing.fusion.get("iter_0", weights["odd"])
     has_both = {*recipe.streams} == {"rgb", "flow"}
     scorings = [
-        make("iter_0" if recipe.iterations else "", alone, alone_weights if has_both else None)
+        make("iter_0" if recipe.iterations else "", alone, weights["iter_0"] if has_both else None)
     ]
     for iteration in range(1, recipe.iterations + 1):
         name = f"iter_{iteration}"
@@ -172,10 +176,10 @@ def list_split_scorings(recipe: Recipe, split: int | None) -> list[Scoring]:
         scorings.append(make(name, {"rgb": name, "flow": name}, fusion))
     controls = recipe.testing.controls if recipe.iterations else ()
     if "other-class-flow" in controls:
-        name = "iter_1, flow of another class"
+        name = CONTROL_SCORINGS[0]
         scorings.append(make(name, {"rgb": "iter_1"}, control="other-class-flow"))
     if "uniform" in controls:
-        scorings.append(make("uniform weights", {"rgb": "uniform"}))
+        scorings.append(make(CONTROL_SCORINGS[1], {"rgb": "uniform"}))
     return scorings
 
 

@@ -127,23 +127,23 @@ class AudioTask(Task[AudioRecipe, Backbone]):
     # --- data and scores -------------------------------------------------------------------------
 
     def open_dataset(
-        self, store: Store, phase: Phase, use: Use, subset: str | None = None
+        self, store: Store, phase: Phase, use: Use, video: int | None = None
     ) -> PatchDataset:
         """Open the patches of videos with sound: K of each video, or all of them in testing.
 
-        Videos of a named ``subset`` must all have sound.
+        A ``video`` that is named must have sound.
         """
         recipe = self.recipe
         dataset = PatchDataset(
             store,
-            subset or getattr(recipe.subsets, use),
+            getattr(recipe.subsets, use) if video is None else video,
             0 if use == "test" else recipe.data.num_segments,
             training=use == "train",
-            leave_out_silent=subset is None,
-            multi_label=subset is not None or recipe.labels == "many",
+            leave_out_silent=video is None,
+            multi_label=video is not None or recipe.labels == "many",
             seed=recipe.seed,
         )
-        if subset is None:
+        if video is None:
             check_labels(dataset.subset, recipe.classes)
         return dataset
 

@@ -95,10 +95,10 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         return measure_image_costs(self.recipe, run)
 
     def open_dataset(
-        self, store: Store, phase: Phase, use: Use, subset: str | None = None
+        self, store: Store, phase: Phase, use: Use, video: int | None = None
     ) -> VideoDataset:
         """Open snippets, clips or windows of the streams that the phase's network reads."""
-        return samples.make_dataset(self.recipe, store, list_network_streams(phase), use, subset)
+        return samples.make_dataset(self.recipe, store, list_network_streams(phase), use, video)
 
     def train_scores(
         self, network: nn.Module, batch: TensorDict, phase: Phase, device: torch.device

@@ -73,7 +73,7 @@ def make_dataset(
     store: Store,
     streams: tuple[StreamName, ...],
     use: Use,
-    subset: str | None = None,
+    video: int | None = None,
 ) -> VideoDataset:
     """Open a dataset of images as uint8.
 
@@ -83,15 +83,15 @@ def make_dataset(
         streams: The streams to read.
         use: "train" for random samples, "validate" for one view of K segments, "test" for all
             views.
-        subset: Name of a subset, whose videos need no labels. Default: the recipe's subset for
-            this use.
+        video: Row of the only video to read, which needs no label. Default: the videos of the
+            recipe's subset for this use.
 
     Raises:
         UsageError: A label is outside the recipe's classes, or the recipe trains on windows and
             no label has a time.
     """
     data, testing = recipe.data, recipe.testing
-    name = subset or getattr(recipe.subsets, use)
+    videos = getattr(recipe.subsets, use) if video is None else video
     crops: transforms.CropStrategy = transforms.CentreCrop(data.size)
     if use == "train":
         crops = make_crops(recipe, streams)
@@ -104,21 +104,21 @@ def make_dataset(
         "seed": recipe.seed,
         "as_bytes": True,
     }
-    multi_label = subset is not None or recipe.labels == "many"
+    multi_label = video is not None or recipe.labels == "many"
     segments = testing.segments if use == "test" else data.num_segments
     dataset: VideoDataset
     if data.clip is not None:
         clips = testing.segments if use == "test" else 1
         sampling = ClipSampling(length=data.clip.length, stride=data.clip.stride, clips=clips)
-        dataset = ClipDataset(store, name, sampling, multi_label=multi_label, **options)
+        dataset = ClipDataset(store, videos, sampling, multi_label=multi_label, **options)
     elif data.window is not None and use == "train":
         options |= {"seconds": data.window, "flow_length": data.flow_length}
-        dataset = WindowDataset(store, name, segments, **options)
+        dataset = WindowDataset(store, videos, segments, **options)
         check_times(dataset)
     else:
         options["flow_length"] = data.flow_length
-        dataset = SnippetDataset(store, name, segments, multi_label=multi_label, **options)
-    if subset is None:
+        dataset = SnippetDataset(store, videos, segments, multi_label=multi_label, **options)
+    if video is None:
         check_labels(dataset.subset, recipe.classes)
     return dataset
 

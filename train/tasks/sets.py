@@ -168,22 +168,22 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
     # --- data and scores -------------------------------------------------------------------------
 
     def open_dataset(
-        self, store: Store, phase: Phase, use: Use, subset: str | None = None
+        self, store: Store, phase: Phase, use: Use, video: int | None = None
     ) -> FeatureSetDataset:
         """Open the sets of a subset: random features in training, else evenly spaced ones."""
         recipe, sets = self.recipe, self.sets
         counts = sets.get_by_modality("sample" if use == "train" else "test")
         dataset = FeatureSetDataset(
             store,
-            subset or getattr(recipe.subsets, use),
+            getattr(recipe.subsets, use) if video is None else video,
             sets.streams,
             max_features={modality: count for modality, count in counts.items() if count} or None,
             training=use == "train",
             may_be_empty=sets.may_be_empty,
-            multi_label=subset is not None or recipe.labels == "many",
+            multi_label=video is not None or recipe.labels == "many",
             seed=recipe.seed,
         )
-        if subset is None:
+        if video is None:
             check_labels(dataset.subset, recipe.classes)
         return dataset
 

@@ -191,7 +191,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
 
     @abstractmethod
     def open_dataset(
-        self, store: Store, phase: Phase, use: Use, subset: str | None = None
+        self, store: Store, phase: Phase, use: Use, video: int | None = None
     ) -> TaskDataset:
         """Open the videos of a subset as the network of a phase reads them.
 
@@ -200,8 +200,8 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             phase: The phase whose network reads the samples.
             use: "train" for random samples, "validate" for one fixed view of each video, "test"
                 for all views.
-            subset: Name of a subset; its videos need no labels. Default: the recipe's subset for
-                this use.
+            video: Row of the only video to read, which needs no label. Default: the videos of the
+                recipe's subset for this use.
 
         Raises:
             UsageError: A label is outside the recipe's classes.

@@ -9,14 +9,13 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.report.figures.attention_maps import choose_frame, list_arrows, split_frames
 from train.report.figures.receptive import FRAMES_THRESHOLD, find_salient, find_thresholds
-from train.report.figures.weights import compute_video_weights, load_attention
+from train.report.figures.weights import compute_video_weights, list_feature_frames, load_attention
 from train.runs.run import Run
 from train.web.attention_maps import (
     F32,
     PyramidMaps,
     SnippetMaps,
     Snippets,
-    choose_subset,
 )
 
 
@@ -132,16 +131,15 @@ def describe_sets(run: Run, store: Store, row: int) -> dict[str, Any]:
         row: Row of the video in the store.
 
     Raises:
-        UsageError: The video is in no subset, or has no features.
+        UsageError: The video has no features that the run attends to.
+        StoreError: It lacks features that the network needs.
     """
-    subset = choose_subset(store, row)
     task, network, phase = load_attention(run)
-    dataset = task.open_dataset(store, phase, "test", subset)
-    index = int(np.flatnonzero(dataset.subset.rows == row)[0])
-    weights = compute_video_weights(task, network, dataset, index)
+    dataset = task.open_dataset(store, phase, "test", row)
+    weights = compute_video_weights(task, network, dataset, 0)
     if not weights:
         raise UsageError("the video has no features that this run attends to")
-    batch = dataset.batch([index])
+    batch = dataset.batch([0])
     modalities = []
     for modality, values in weights.items():
         module: Any = network.parts[modality]
@@ -154,20 +152,11 @@ def describe_sets(run: Run, store: Store, row: int) -> dict[str, Any]:
         modalities.append({
             "name": modality,
             "features": task.sets.streams[modality],
-            "frames": list_positions(store, row, task.sets.streams[modality]),
+            "frames": list_feature_frames(store, row, task.sets.streams[modality]),
             "weights": round_weights(values),
             "relations": relations,
         })  # fmt: skip
     return {"modalities": modalities}
-
-
-def list_positions(store: Store, row: int, name: str) -> list[int]:
-    """List the frame of each feature of a video; empty if the store has no RGB of it."""
-    video = store[row]
-    if "rgb" not in video.streams:
-        return []
-    positions = video.vectors(f"features/{name}", "position")
-    return [min(int(t), video.num_frames - 1) for t in positions]
 
 
 def round_weights(weights: F32) -> list[list[float]]:

@@ -121,10 +121,10 @@ class ImageAttention:
             snippet: Index of the snippet; None for the middle one.
 
         Raises:
-            UsageError: The video has no such snippet, lacks a stream, or is in no subset.
+            UsageError: The video has no such snippet, or lacks a stream.
         """
         streams = list_network_streams(phase)
-        dataset, index = self._open_video(store, phase, row, streams, None)
+        dataset = self._open_video(store, phase, row, streams, None)
         snippets = describe_snippets(dataset, row)
         middle = len(snippets.times) // 2 if snippet is None else snippet
         if not 0 <= middle < len(snippets.times):
@@ -132,7 +132,7 @@ class ImageAttention:
         network = self._load(phase)
         blocks, untrained = list_blocks(network)
         recipe = get_image_recipe(self._run).for_split(phase.split)
-        sample = dataset[0, index]
+        sample = dataset[0, 0]
         maps = compute_maps(network, sample, middle, phase, blocks, describe_input(recipe, 1))
         return SnippetMaps(
             snippets=snippets,
@@ -149,14 +149,14 @@ class ImageAttention:
             row: Row of the video in the store.
 
         Raises:
-            UsageError: The video lacks a stream, or is in no subset.
+            UsageError: The video lacks a stream.
         """
         recipe = get_image_recipe(self._run).for_split(phase.split)
         shown_recipe = replace(recipe, data=replace(recipe.data, num_segments=SHOWN))
         streams = list_network_streams(phase)
-        dataset, index = self._open_video(store, phase, row, streams, SHOWN)
+        dataset = self._open_video(store, phase, row, streams, SHOWN)
         network: PyramidNetwork = getattr(self._load(phase), phase.branch)
-        images = dataset[0, index][phase.branch]
+        images = dataset[0, 0][phase.branch]
         return PyramidMaps(
             snippets=describe_snippets(dataset, row),
             size=network.attention.size,
@@ -175,8 +175,8 @@ class ImageAttention:
 
     def _open_video(
         self, store: Store, phase: Phase, row: int, streams: tuple[str, ...], segments: int | None
-    ) -> tuple[VideoDataset, int]:
-        """Open the dataset that validation uses, with one video; return it and the index of it."""
+    ) -> VideoDataset:
+        """Open one video as validation does."""
         recipe = get_image_recipe(self._run).for_split(phase.split)
         if segments is not None:
             recipe = replace(recipe, data=replace(recipe.data, num_segments=segments))
@@ -184,21 +184,7 @@ class ImageAttention:
         missing = [stream for stream in streams if stream not in video.streams]
         if missing:
             raise UsageError(f"the video has no {' and no '.join(missing)}, which the network sees")
-        subset = choose_subset(store, row)
-        dataset = make_dataset(recipe, store, streams, "validate", subset)  # type: ignore[arg-type]
-        return dataset, int(np.flatnonzero(dataset.subset.rows == row)[0])
-
-
-def choose_subset(store: Store, row: int) -> str:
-    """Return the name of a subset that has a video.
-
-    Raises:
-        UsageError: It is in none.
-    """
-    subsets = store[row].subsets
-    if not subsets:
-        raise UsageError("the video is in no subset, so no dataset has it; index the store again")
-    return subsets[0]
+        return make_dataset(recipe, store, streams, "validate", row)  # type: ignore[arg-type]
 
 
 def make_cancellable(network: NetworkT, check: Callable[[], None]) -> NetworkT:

@@ -34,7 +34,7 @@ from train.web.run_facts import (
     describe_run,
     describe_tables,
 )
-from train.web.segments import find_reason
+from train.web.segments import explain_no_segments
 from train.web.static_copy import LEFT_OUT, list_scored_videos
 
 MAX_CLASS = 1 << 20
@@ -119,7 +119,7 @@ class RunAnswers:
         for run in self._runs.values():
             facts = self._describe_run(run)
             kept = {name: facts[name] for name in ("state", "attention")}
-            kept["segments"] = LEFT_OUT if self._is_static else find_reason(run.run)
+            kept["segments"] = LEFT_OUT if self._is_static else explain_no_segments(run.run)
             runs.append({**describe_predictions(run, video.id), **kept})
         return answer_json({"runs": runs})
 

@@ -14,11 +14,11 @@ from train.recipe.recipe import AudioRecipe, Branch, ImageRecipe
 from train.runs.phases import Scoring, list_phases
 from train.runs.run import Run
 from train.tasks.registry import find_task
-from train.web.attention_maps import choose_subset, describe_snippets, make_cancellable
+from train.web.attention_maps import describe_snippets, make_cancellable
 from train.web.predictions import TOP
 
 
-def find_reason(run: Run) -> str:
+def explain_no_segments(run: Run) -> str:
     """Say why a run has no scores of single segments; empty if it has them."""
     recipe = run.recipe
     if isinstance(recipe, AudioRecipe):
@@ -49,13 +49,11 @@ def describe_segments(
         and ``times`` beside ``branches`` are those of the first branch.
 
     Raises:
-        UsageError: The run has no scores of single segments (`find_reason`), or the video is in no
-            subset.
+        UsageError: The run has no scores of single segments (`explain_no_segments`).
         RunError: The weights of a phase are damaged.
-        StoreError: A video of the subset lacks a stream that a network reads, or its data are
-            damaged.
+        StoreError: The video lacks a stream that a network reads, or its data are damaged.
     """
-    reason = find_reason(run)
+    reason = explain_no_segments(run)
     if reason:
         raise UsageError(reason)
     scoring = choose_scoring(run)
@@ -100,7 +98,6 @@ def score_segments(
         what is read in it.
     """
     phases = {phase.name: phase for phase in list_phases(run.recipe)}
-    subset = choose_subset(store, row)
     segments: dict[Branch, list[tuple[F32, F32]]] = {}
     times: dict[str, tuple[int, ...] | None] = {}
     for name in dict.fromkeys(scoring.phases.values()):
@@ -108,8 +105,8 @@ def score_segments(
         recipe = run.recipe.for_split(phases[name].split)
         task = find_task(recipe)
         network = make_cancellable(task.load_finished_network(run, phases[name], branches), check)
-        dataset: Any = task.open_dataset(store, phases[name], "test", subset)
-        batch = dataset.batch([int(np.flatnonzero(dataset.subset.rows == row)[0])])
+        dataset: Any = task.open_dataset(store, phases[name], "test", row)
+        batch = dataset.batch([0])
         starts = describe_snippets(dataset, row).times
         scores = task.test_scores(network, batch, phases[name], torch.device("cpu"))
         for branch in branches:

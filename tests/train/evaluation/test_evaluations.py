@@ -14,6 +14,7 @@ import train
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.commands.evaluate import evaluate as evaluate_command
+from train.commands.evaluate import list_comparable
 from train.commands.report import report
 from train.evaluation.evaluations import derive_name, make_evaluation
 from train.evaluation.results import (
@@ -27,6 +28,7 @@ from train.loop.session import train as train_run
 from train.report.figures.drawing import Source
 from train.report.figures.frame_counts import measure_accuracies
 from train.report.figures.tables import list_iterations
+from train.runs.phases import CONTROL_SCORINGS
 from train.runs.run import RunError, Settings, create_run
 from train.tasks.registry import find_task
 
@@ -210,11 +212,24 @@ def test_the_command_names_lists_and_fuses(trained):
     assert "testing.crops=three" in listed
     kept = json.loads(call(run.path, "--list", "--json"))
     assert kept["wide"]["testing"]["crops"] == "three"
+    with pytest.raises(RunError, match="has no evaluation 'none'"):
+        evaluate_command([str(run.path), "--list", "--name", "none"], standalone_mode=False)
+    one = call(run.path, "--list", "--name", "wide")
+    assert "wide" in one and "(default)" not in one
     recipe_weights = json.loads(call(run.path, "--fusion", "5:1", "--json"))
     assert recipe_weights["iter_1/fusion"] == read_results(run)["scores"]["iter_1/fusion"]
     only_rgb = json.loads(call(run.path, "--fusion", "1:0", "--name", "wide", "--json"))
     assert only_rgb["iter_0/fusion"] == read_results(run, "wide")["scores"]["iter_0/rgb"]
     assert "iter_1/fusion" in call(run.path, "--fusion", "1:5")
+
+
+def test_scores_that_represent_an_evaluation():
+    """Neither control experiments nor single splits are compared, however good they are."""
+    assert list_comparable(["split_1/rgb", "split_2/rgb", "mean/rgb"]) == ["mean/rgb"]
+    for prefix in ("", "mean/"):
+        names = [f"{prefix}iter_1/rgb", *(f"{prefix}{name}/rgb" for name in CONTROL_SCORINGS)]
+        assert list_comparable(names) == [f"{prefix}iter_1/rgb"]
+    assert list_comparable(["uniform weights/rgb"]) == ["uniform weights/rgb"]
 
 
 @pytest.mark.parametrize(

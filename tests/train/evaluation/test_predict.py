@@ -1,20 +1,32 @@
 """Classification of a video file by runs of all kinds of networks."""
 
+import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from flowkit.errors import UsageError
 from flowkit.interchange.export import export
 from flowkit.interchange.imports import import_folders
 from flowkit.recipe import FeatureRecipe
 from flowkit.store import Store, create_or_open, read_annotations, rebuild_index, write_annotations
-from train.evaluation.predict import choose_scoring, combine_scores, draw_prediction, predict_video
+from train.evaluation.predict import (
+    Prediction,
+    choose_scoring,
+    combine_scores,
+    draw_prediction,
+    predict_video,
+)
+from train.loop.checkpoint import write_tensors
 from train.loop.session import train
 from train.recipe.recipe import change_recipe
-from train.runs.run import RunError, Settings, create_run
+from train.runs.phases import list_phases
+from train.runs.run import Run, RunError, Settings, create_run
+from train.tasks.registry import find_task
 
 SETTINGS = Settings(threads=1, workers=0)
 ALONE = {"iterations": 0, "testing__controls": "[]", "training__epochs": 1}
@@ -129,6 +141,46 @@ def test_a_run_on_imported_flow(tiny, store, tmp_path, video, stream):
     prediction = predict_video(run, video, SETTINGS)
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert (len(prediction.frames), len(prediction.flows)) == (3, 0)
+
+
+def test_a_first_ctrl_c_interrupts_the_prediction(begin, store, video, monkeypatch):
+    """Extraction catches it, and returns what it has done so far."""
+    run = begin(**ALONE, **KINDS["frames together"])
+    assert train(run, store, SETTINGS, lambda text: None)
+    stopped = SimpleNamespace(interrupted=True, failed=[])
+    monkeypatch.setattr("train.evaluation.predict.extract", lambda *words, **options: stopped)
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(run, video, SETTINGS, "numba")
+
+
+def test_names_with_dollar_signs_are_no_formulas(tmp_path):
+    image = np.zeros((4, 4, 3), np.uint8)
+    names = ("a$x_$", "b$_$", "c")
+    drawn = draw_prediction(
+        Prediction(names, np.array([0.2, 0.5, 0.3], np.float32), [image], []), "a$x_$.mp4"
+    )
+    drawn.savefig(tmp_path / "a.png")
+    shown = [label.get_text() for label in drawn.axes[-1].get_yticklabels()]
+    assert shown == ["a$x_$", "c", "b$_$"]
+
+
+def test_images_for_a_run_on_a_store_with_a_frame_rate(tiny, store, tmp_path):
+    run = create_run(tmp_path / "run", tiny(**ALONE, **KINDS["frames together"]), store)
+    facts = json.loads((run.path / "run.json").read_text())
+    facts["store_recipe"]["fps"] = 10.0
+    (run.path / "run.json").write_text(json.dumps(facts))
+    run = Run(run.path)
+    for phase in list_phases(run.recipe):
+        network = find_task(run.recipe).build_network(phase)
+        run.folder(phase.name).mkdir(parents=True)
+        write_tensors(run.folder(phase.name) / "weights.pt", network.state_dict())
+    (tmp_path / "images").mkdir()
+    for t in range(1, 9):
+        Image.new("RGB", (32, 24), (20 * t, 0, 0)).save(tmp_path / f"images/{t:05}.jpg")
+    with pytest.raises(UsageError, match="--frame-rate"):
+        predict_video(run, tmp_path / "images", SETTINGS, "numba")
+    prediction = predict_video(run, tmp_path / "images", SETTINGS, "numba", frame_rate=20)
+    assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_folder_of_several_videos_is_refused(begin, store, video, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.errors import CorruptError, UsageError
+from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.store.format.atomic import write_atomic
 from tests.flowkit.interchange.activitynet.localization_loaders import (
     load_actionformer_thumos,
@@ -153,6 +154,21 @@ def test_a_damaged_file_is_named(tmp_path, content, message):
     path = tmp_path / "a.json"
     path.write_text(content)
     with pytest.raises(CorruptError, match=re.escape(f"{path}") + ".*" + re.escape(message)):
+        annotate_features(tmp_path / "annotations.json", make_table(Label("x")), [path])
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = write_features(tmp_path, "a", make_info("a.mp4", WINDOWS, 100))
+
+    read_bytes = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "a.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(StoreError, match=r"a\.json cannot be read \(Permission denied\): check"):
         annotate_features(tmp_path / "annotations.json", make_table(Label("x")), [path])
 
 

@@ -11,7 +11,7 @@ from flowkit.errors import CorruptError, RecipeError, UsageError
 from flowkit.store import Store
 from tests.train.feature_files.conftest import read_files
 from train.commands.features import features
-from train.feature_files.request import apply_convention, choose_windows
+from train.feature_files.request import apply_convention, choose_windows, describe_unused_settings
 from train.feature_files.request_options import RequestOptions
 from train.features import weight_checks
 
@@ -229,3 +229,11 @@ def test_a_convention_gives_what_is_not_given(tmp_path):
     assert (stored.fps, stored.resize, stored.stride) == (None, None, 4)
     kept = apply_convention(RequestOptions(convention="thumos14", short_side=128))
     assert (kept.short_side, kept.resize) == (128, None)
+
+
+def test_what_a_store_does_not_take_from_a_convention_is_said(tmp_path):
+    options = RequestOptions(convention="activitynet", store=tmp_path)
+    note = f"note: the images of {tmp_path} are used as they are stored, without 25 frames/s and "
+    assert str(describe_unused_settings(options)).startswith(note)
+    assert describe_unused_settings(RequestOptions(store=tmp_path)) is None
+    assert describe_unused_settings(RequestOptions(convention="activitynet")) is None

@@ -193,6 +193,13 @@ def test_the_command_stores_windows(store, weight_file, clips):
     assert recipe.crops == "three"
 
 
+def test_windows_have_the_frame_stride_of_the_network(store, clips):
+    done = invoke(store.path, "--model", clips, "--stream", "rgb", "--window", 4, "--limit", 1)
+    assert done.exit_code == 0, done.output
+    recipe = read_header(store.path).recipe.features["x"]
+    assert (recipe.clip_length, recipe.clip_stride) == (4, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

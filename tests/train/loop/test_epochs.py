@@ -19,7 +19,7 @@ from train.loop.optimizers import make_progress
 from train.loop.session import StopCondition, train
 from train.recipe.recipe import Training
 from train.runs.phases import list_phases
-from train.runs.run import RunError, Settings
+from train.runs.run import Run, RunError, Settings
 from train.tasks.networks import make_network, select_weights, set_train_mode, start_network
 from train.tasks.samples import make_dataset, make_loader
 
@@ -147,6 +147,23 @@ def test_a_second_signal_stops_at_once():
         assert stop()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_first_signal_while_the_last_checkpoint_is_written_does_not_interrupt():
+    """The steps of a session are over, and the process is about to end."""
+    stop = StopCondition(steps=1)
+    with stop.handle_signals(silent):
+        assert stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_session_that_is_refused_is_not_recorded(begin, store):
+    run = begin()
+    with pytest.raises(UsageError, match="cannot be divided among 7 processes"):
+        train(run, store, replace(SETTINGS, processes=7), silent)
+    assert Run(run.path).facts.get("sessions", []) == []
 
 
 def test_only_the_trained_branch_changes_and_batch_norm_of_the_other_rests(begin, store):

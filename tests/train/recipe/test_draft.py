@@ -1,5 +1,6 @@
 """Values of a recipe that are left to the store."""
 
+import numpy as np
 import pytest
 import yaml
 
@@ -22,6 +23,28 @@ def test_the_quick_variant_is_valid_and_leaves_the_rest_to_the_store(name):
 def test_a_recipe_without_a_quick_variant():
     with pytest.raises(UsageError, match="kinetics_cma: the recipe has no section quick"):
         read_draft("kinetics_cma").make_quick()
+
+
+def test_python_values_are_taken_as_they_are():
+    changes = {
+        "data.jitter": "[256, 320]", "training.steps": (1, 2), "training.clip": None,
+        "training.rate": 1e-05, "training.epochs": "30",
+        "title": "'a: b'", "seed": np.int64(3), "training.weight_decay": np.float64(1e-06),
+    }  # fmt: skip
+    recipe = read_draft("kinetics_cma").change(changes).complete()
+    assert recipe.training.steps == (1, 2) and recipe.training.clip is None
+    assert recipe.training.rate == 1e-05 and recipe.training.epochs == 30
+    assert (recipe.title, recipe.seed) == ("a: b", 3)
+    assert type(recipe.training.weight_decay) is float
+    with pytest.raises(UsageError, match=r"network.weights.rgb: input should be a .*, got None"):
+        read_draft("kinetics_cma").change({"network.weights": {"rgb": None}})
+
+
+@pytest.mark.parametrize(("key", "text"), [("training.steps", "[30,60"), ("title", "a: b: c")])
+def test_text_that_is_not_yaml(key, text):
+    with pytest.raises(UsageError, match=f"{key}: .* is not valid YAML") as error:
+        read_draft("kinetics_cma").change({key: text})
+    assert "\n" not in str(error.value)
 
 
 def test_stated_values_replace_those_of_the_store():

@@ -1,14 +1,19 @@
 """The user chooses scores, phases and figures; what a run lacks is said in one line."""
 
+import os
 import re
+import shutil
 
 import pytest
 from click.testing import CliRunner
 
 from flowkit.cli import main
+from flowkit.path_text import printable_path
+from flowkit.web.keys import make_name_key
 from train.report.figures import FIGURES, Source
 from train.report.figures.epochs import choose_phase
 from train.report.report import write_report
+from train.runs.run import Run
 
 
 def draw(name, **options):
@@ -83,3 +88,14 @@ def test_phases_are_those_of_the_paper_or_the_named_one(make_kind):
     assert "phase flow." in draw("epochs", run=run, beside=(other,), phase="flow").caption
     lines = draw("curves", run=run, phase="iter_2").figure.axes[1].lines
     assert {line.get_label() for line in lines if line.get_label()[0] != "_"} == {"iter_2"}
+
+
+def test_a_run_behind_a_link_whose_folder_is_not_utf_8(make_kind, tmp_path):
+    """The web view opens the folder that the link leads to."""
+    folder = tmp_path / os.fsdecode(b"a\xff")
+    shutil.copytree(make_kind("two streams").path, folder)
+    (tmp_path / "link").symlink_to(folder)
+    for path in (folder, tmp_path / "link"):
+        write_report(Source(run=Run(path)), ["parameters"])
+        page = (path / "report.html").read_text(encoding="utf-8")
+        assert f"/runs/{make_name_key(printable_path(folder.name))}" in page

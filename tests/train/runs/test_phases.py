@@ -26,6 +26,14 @@ def test_fusion_gives_more_to_the_branch_that_was_trained_last():
     assert {s.name: s.fusion for s in list_scorings(other)}["iter_3"] == (1, 5)
 
 
+def test_fusion_of_branches_that_start_with_attention():
+    """They start from iter_1 of another run, so RGB was trained last; iter_0 can be set."""
+    recipe = read_recipe("ucf101_cma_transfer")
+    assert {s.fusion for s in list_scorings(recipe)} == {(5, 1)}
+    changed = change_recipe(recipe, {"testing.fusion.iter_0": "[1, 2]"})
+    assert {s.fusion for s in list_scorings(changed)} == {(1, 2)}
+
+
 def test_one_stream_alone_is_not_fused():
     recipe = read_recipe("kinetics_flow")
     assert [phase.name for phase in list_phases(recipe)] == ["flow"]

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.cli import main
-from flowkit.errors import UsageError
+from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import FeatureRecipe, Resize, StoreRecipe
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from flowkit.store.format.header import create_or_open
@@ -378,6 +378,33 @@ def test_commands_from_end_to_end(features, tmp_path):
     said = call("predict", tmp_path / "run", "v03", "--store", features.path, "-o", plain)
     assert said.splitlines()[-1] == f"{plain}.png"
     assert (tmp_path / "plain.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_predict_needs_the_features_of_the_video_alone(tmp_path):
+    """Another video of its subset may lack them, and the video may be in no subset."""
+    store = write_features(tmp_path / "features", silent_from=99)
+    run = begin(tmp_path / "run", store, training__epochs=1)
+    assert train(run, store, SETTINGS, silent)
+    expected = predict_stored(run, store, "v03", SETTINGS).probabilities
+    mark = describe("lonely", 99, "sound", 1)  # a video of v03's subset, with sound alone
+    writer = ShardWriter(store.path, "features/sound", recipe=store.recipe, dimension=3)
+    writer.begin("lonely")
+    writer.append_rows(np.ones((1, 3), np.float32), [0], [0])
+    writer.end(mark)
+    writer.close()
+    parts = {f"v{n:02}": ("train",) if n % 3 else ("test",) for n in range(24) if n != 5}
+    rows = [Annotation(id, (Label("even"),), part) for id, part in parts.items()]
+    rows += [Annotation("lonely", (Label("even"),), ("test",)), Annotation("v05", (), ())]
+    rows.sort(key=lambda row: row.id)
+    write_annotations(store.path, AnnotationTable(("even", "odd"), tuple(rows)))
+    rebuild_index(store.path)
+    store = Store(store.path)
+    np.testing.assert_allclose(
+        predict_stored(run, store, "v03", SETTINGS).probabilities, expected, rtol=1e-5
+    )
+    assert predict_stored(run, store, "v05", SETTINGS).probabilities.sum() == pytest.approx(1)
+    with pytest.raises(StoreError, match="video 'lonely' has no features/look: compute them"):
+        predict_stored(run, store, "lonely", SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from train.runs.phases import list_phases
 from train.tasks.backbones import describe_input
 from train.tasks.networks import load_phase_network
 from train.tasks.samples import make_dataset
-from train.web.segments import find_reason
+from train.web.segments import explain_no_segments
 
 BLOCK = "to_rgb/res4_1"
 
@@ -230,4 +230,4 @@ def test_branches_that_were_trained_alone_read_other_frames(begin, finish, store
     ],
 )
 def test_runs_without_scores_of_segments_say_why(recipe, reason):
-    assert find_reason(SimpleNamespace(recipe=read_recipe(recipe))).startswith(reason)
+    assert explain_no_segments(SimpleNamespace(recipe=read_recipe(recipe))).startswith(reason)

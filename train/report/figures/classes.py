@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from train.evaluation.scores import Scores, count_confusions, measure_class_accuracies
-from train.report.figures.drawing import ACCENTS, Drawing, NotApplicable, Source, make_figure
+from train.report.figures.drawing import (
+    ACCENTS,
+    Drawing,
+    NotApplicable,
+    Source,
+    escape_dollars,
+    make_figure,
+)
 from train.runs.run import Run
 
 MAX_NAMED = 40
@@ -126,8 +133,7 @@ def shorten_names(names: Sequence[str]) -> npt.NDArray[np.str_]:
     shortened = (
         name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…" for name in names
     )
-    # Matplotlib would read the text between two dollar signs as a formula.
-    return np.array([name.replace("$", r"\$") for name in shortened])
+    return np.array([escape_dollars(name) for name in shortened])
 
 
 def sort_classes(

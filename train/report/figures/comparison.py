@@ -18,6 +18,7 @@ from train.report.figures.drawing import (
     Drawing,
     Source,
     make_figure,
+    make_label,
     make_notice,
 )
 from train.report.figures.sides import Side, list_parts, load_sides
@@ -111,7 +112,9 @@ def draw_classes(source: Source) -> list[Drawing]:
     for side, colour, marker in zip(sides, colours, MARKERS, strict=False):
         values = 100 * measure_accuracies(source, side.scores, side.run)[improved]
         thick = 2.0 if side is ours else 1.2
-        axes.plot(x, values, marker=marker, ms=4, lw=thick, color=colour, label=side.title)
+        axes.plot(
+            x, values, marker=marker, ms=4, lw=thick, color=colour, label=make_label(side.title)
+        )
     axes.set_xticks(x, shorten_names(source.run.classes)[improved], rotation=45, ha="right",
                     rotation_mode="anchor")  # fmt: skip
     axes.set(ylabel="accuracy, %", ylim=(-3, 103), xlim=(-0.5, len(improved) - 0.5))

@@ -227,11 +227,21 @@ def make_grid(
 
 
 def shorten_id(id: str, length: int) -> str:
-    """Return the end of a video's id, after an ellipsis if it is longer than a number of letters.
+    """Return the end of a video's id for a figure, after an ellipsis if the id is longer.
 
     The end is kept, since the beginning is often a folder that many videos share.
     """
-    return id if len(id) <= length else f"…{id[1 - length :]}"
+    return escape_dollars(id if len(id) <= length else f"…{id[1 - length :]}")
+
+
+def escape_dollars(text: str) -> str:
+    """Escape dollar signs, because Matplotlib reads the text between two of them as a formula."""
+    return text.replace("$", r"\$")
+
+
+def make_label(name: str) -> str:
+    """Make the label of a line from a name; legends leave out labels that start with ``_``."""
+    return escape_dollars(f" {name}" if name.startswith("_") else name)
 
 
 def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:

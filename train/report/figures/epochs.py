@@ -16,6 +16,7 @@ from train.report.figures.drawing import (
     NotApplicable,
     Source,
     make_figure,
+    make_label,
 )
 from train.runs.phases import Phase
 from train.runs.run import Run
@@ -63,7 +64,7 @@ def draw_epochs(source: Source) -> list[Drawing]:
             color=ACCENTS[sizes.index(name_size(run)) % len(ACCENTS)],
             marker=MARKERS[index % len(MARKERS)],
             ms=4,
-            label=name,
+            label=make_label(name),
         )
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="epoch", ylabel=f"{title}, %")

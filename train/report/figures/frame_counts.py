@@ -13,7 +13,7 @@ from train.evaluation.scores import choose_metric, measure
 from train.evaluation.scoring import score_phases
 from train.evaluation.testing import check_test_settings
 from train.recipe.recipe import ImageRecipe
-from train.report.figures.drawing import ACCENTS, MARKERS, Drawing, Source, make_figure
+from train.report.figures.drawing import ACCENTS, MARKERS, Drawing, Source, make_figure, make_label
 from train.report.figures.receptive import check_pyramid
 from train.report.figures.score_names import check_score
 from train.runs.phases import list_scorings
@@ -60,7 +60,7 @@ def draw_frames(source: Source) -> list[Drawing]:
             colour = ACCENTS[(len(rows) - 1) % len(ACCENTS)]
             marker = MARKERS[(len(rows) - 1) % len(MARKERS)]
             label = f"K = {trained}, {name}" + (f" ({run.path.name})" if len(runs) > 1 else "")
-            axes.plot(COUNTS, values, marker=marker, ms=4, color=colour, label=label)
+            axes.plot(COUNTS, values, marker=marker, ms=4, color=colour, label=make_label(label))
             rows.append([str(trained), name, *(f"{value:.1f}" for value in values)])
     axes.set(xlabel="K in testing", ylabel=f"{title}, %", xticks=COUNTS)
     axes.legend(fontsize=8, frameon=False)

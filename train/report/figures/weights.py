@@ -6,6 +6,7 @@ over all heads.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +16,10 @@ import torch
 
 from flowkit.catalog import data_root
 from flowkit.datasets.feature_sets import FeatureSetDataset
+from flowkit.datasets.sampling import sample_middles
 from flowkit.errors import FlowkitError
-from flowkit.store import Store
+from flowkit.recipe import LogMelRecipe
+from flowkit.store import Store, Video
 from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
 from flowkit.synthetic.mnist import read_digits
 from models.networks.feature_sets import SetNetwork
@@ -39,8 +42,28 @@ from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
+MAX_COLUMNS = 40
+"""Features of a video that `draw_weights` shows at most, so that their frames can be seen."""
 HIGHEST, MIDDLE, LOWEST = 3, 4, 4
 """Numbers of frames in the three groups, as in the figure of CATNet."""
+
+
+class LazyFrames(Sequence[U8]):
+    """RGB frames of a video that are decoded when they are shown, since there may be thousands.
+
+    Args:
+        video: The video.
+        frames: Indices of the frames.
+    """
+
+    def __init__(self, video: Video, frames: list[int]) -> None:
+        self._video, self._frames = video, frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._video.rgb(self._frames[index])
 
 
 def draw_weights(source: Source) -> list[Drawing]:
@@ -56,7 +79,8 @@ def draw_weights(source: Source) -> list[Drawing]:
         NotApplicable: There is no store, or the network has no attention over sets.
     """
     drawings = []
-    for modality, videos in compute_weights(source).items():
+    for modality, computed in compute_weights(source).items():
+        videos = [choose_columns(*video) for video in computed]
         units, longest = (max(video[2].shape[axis] for video in videos) for axis in (0, 1))
         figure, axes = make_figure(
             0.45 * longest + 1, len(videos) * (0.18 * units + 1), nrows=2 * len(videos), ncols=1,
@@ -75,8 +99,21 @@ def draw_weights(source: Source) -> list[Drawing]:
             f"Attention weights of {modality} in {len(videos)} videos: a row for each unit, and a "
             "column for each feature. Lighter means a higher weight."
         )
+        if any(video[2].shape[1] > MAX_COLUMNS for video in computed):
+            caption += (
+                f" Of more than {MAX_COLUMNS} features, {MAX_COLUMNS} evenly spaced ones are shown."
+            )
         drawings.append(Drawing(name=f"weights_{modality}", caption=caption, figure=figure))
     return drawings
+
+
+def choose_columns(id: str, images: Sequence[U8], weights: F32) -> tuple[str, Sequence[U8], F32]:
+    """Return a video with `MAX_COLUMNS` evenly spaced features if it has more than these."""
+    length = weights.shape[1]
+    if length <= MAX_COLUMNS:
+        return id, images, weights
+    columns = sample_middles(length, MAX_COLUMNS)
+    return id, [images[column] for column in columns] if images else [], weights[:, columns]
 
 
 def draw_heaviest(source: Source) -> list[Drawing]:
@@ -120,7 +157,13 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         drawings.append(Drawing(name=f"heaviest_{modality}", caption=caption, figure=figure))
     if not drawings:
         assert source.store is not None
-        raise NotApplicable(f"{source.store.location} has no frames of the videos to show")
+        advice = ""
+        if source.store.header.dataset == DATASET:
+            advice = (
+                f"; they are drawn from the digits of MNIST that the store was built with, which "
+                f"are not in {data_root() / 'mnist'} (set FLOWKIT_DATA to the folder of mnist)"
+            )
+        raise NotApplicable(f"{source.store.location} has no frames of the videos to show{advice}")
     return drawings
 
 
@@ -156,7 +199,7 @@ def name_groups(columns: list[int]) -> dict[int, str]:
     return names
 
 
-def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
+def compute_weights(source: Source) -> dict[str, list[tuple[str, Sequence[U8], F32]]]:
     """Compute the attention weights of the chosen videos.
 
     Args:
@@ -179,7 +222,7 @@ def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]
     dataset = task.open_dataset(store, phase, "test")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
-    results: dict[str, list[tuple[str, list[U8], F32]]] = {}
+    results: dict[str, list[tuple[str, Sequence[U8], F32]]] = {}
     for index in chosen:
         for modality, weights in compute_video_weights(task, network, dataset, index).items():
             images = load_feature_images(store, rows[index], task.sets.streams[modality])
@@ -236,7 +279,7 @@ def compute_video_weights(
     return results
 
 
-def load_feature_images(store: Store, row: int, name: str) -> list[U8]:
+def load_feature_images(store: Store, row: int, name: str) -> Sequence[U8]:
     """Load the frame of each feature of a video.
 
     Args:
@@ -251,13 +294,36 @@ def load_feature_images(store: Store, row: int, name: str) -> list[U8]:
     video = store[row]
     if store.header.dataset == DATASET:
         return render_frames(store, store.index.id(row))
+    return LazyFrames(video, list_feature_frames(store, row, name))
+
+
+def list_feature_frames(store: Store, row: int, name: str) -> list[int]:
+    """List the RGB frame at the beginning of each feature of a video.
+
+    Args:
+        store: The store.
+        row: Row of the video in the index of the store.
+        name: Name of the features.
+
+    Returns:
+        Indices of frames; empty if the store has no RGB of the video, or if the features are of
+        audio and nothing says when the frames are shown.
+    """
+    video = store[row]
     if "rgb" not in video.streams:
         return []
     positions = video.vectors(f"features/{name}", "position")
-    return [video.rgb(min(int(t), video.num_frames - 1)) for t in positions]
+    if store.recipe.features[name].source == "audio":  # position k is patch k
+        if video.read_stored_times() is None and not video.fps > 0:
+            return []
+        audio = store.recipe.audio or LogMelRecipe()
+        seconds = positions * audio.patch * audio.hop_seconds
+        # A frame is shown until the next one; times are rounded to microseconds.
+        positions = np.searchsorted(video.times(), seconds + 1e-6, side="right") - 1
+    return [min(int(t), video.num_frames - 1) for t in positions]
 
 
-def render_frames(store: Store, id: str) -> list[U8]:
+def render_frames(store: Store, id: str) -> Sequence[U8]:
     """Render the frames of a Flash-MNIST video from the digits of MNIST and the seed of the store.
 
     Args:

@@ -1,5 +1,7 @@
 """Two scores, of one run or of two, are compared class by class, as in the papers."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,16 @@ def test_any_two_scores_can_be_compared(cma):
     lines = other_way.figure.axes[0].lines
     assert [line.get_label() for line in lines] == ["iter_2/flow", "iter_0/flow"]
     assert len(lines[0].get_ydata()) == 2  # clap and sit
+
+
+def test_names_of_runs_in_the_legend(make_run):
+    """A name may begin with an underscore, or have two dollar signs."""
+    run = make_run(LABELS, [1, 1, 3, 0, 4], name="_a$x_$")
+    other = make_run(LABELS, [1, 0, 3, 3, 4], name="b$_$")
+    (improved, _) = draw_classes(Source(run=run, against=other))
+    improved.figure.savefig(io.BytesIO())
+    shown = [text.get_text() for text in improved.figure.legends[0].get_texts()]
+    assert {text.partition(":")[0] for text in shown} == {r"b\$_\$", r" _a\$x_\$"}
 
 
 @pytest.mark.parametrize(
