@@ -13,11 +13,8 @@ from flowkit.catalog.dataset import Dataset
 from flowkit.errors import CatalogError, UsageError
 from flowkit.recipe import StoreRecipe
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML's loader in C, ten times as fast, if it was built with it."""
 
-
-class UniqueKeyLoader(LOADER):  # type: ignore[misc, valid-type]
+class UniqueKeyLoader(yaml.SafeLoader):
     """A safe YAML loader that rejects repeated keys, whereas PyYAML's uses the last one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -46,8 +43,7 @@ class UniqueKeyLoader(LOADER):  # type: ignore[misc, valid-type]
                 problem = f"the key {key!r} is given twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
             keys.add(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+        return super().construct_mapping(node, deep)
 
 
 def read_entry(path: Path, name: str, entry: Any) -> list[Dataset]:

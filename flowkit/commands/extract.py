@@ -142,6 +142,8 @@ def extract(
     from flowkit.store.format.location import refuse_remote
 
     from_store = options["from_store"]
+    if from_store is not None:
+        refuse_remote(from_store)
     names = [field.name for field in fields(SourceArguments)]
     chosen = choose_sources(SourceArguments(**{name: options.pop(name) for name in names}))
     print_lines(chosen.report)
@@ -157,8 +159,6 @@ def extract(
     overrides = RecipeOverrides(
         upsize=upscale or upsize, from_store=from_store is not None, **options
     )
-    if from_store is not None:
-        refuse_remote(from_store)
     with open_target(
         chosen.store_path, working_store=working_store, part=run_options.part,
         break_lock=break_lock,

@@ -63,9 +63,9 @@ def preview(
 
 
 def report_absent_classes(store: "Store", video_ids: list[str]) -> None:
-    """Say on stderr how many classes are shown, if not all are."""
+    """Say on stderr how many classes are shown, if the limit leaves some out."""
     shown = len({label.name for id in video_ids for label in store[id].labels})
     total = len(store.classes)
-    if shown < total:
+    if MAX_CLASSES <= shown < total:  # below the limit, the other classes have no videos
         message = f"{shown} of {total} classes are shown; to choose others, name videos"
         click.echo(message, err=True)

@@ -45,7 +45,7 @@ def diagnose(
         All findings, in the order in which people should read them.
 
     Example:
-        >>> [finding.message for finding in diagnose(Path("stores/ucf101")) if finding.advice]
+        >>> [f.message for f in diagnose(Path("stores/ucf101")) if f.status in ("warn", "fail")]
         ['limit on open files: 1024']
     """
     from flowkit.doctor.steps import run_check

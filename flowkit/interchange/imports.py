@@ -190,7 +190,8 @@ def name_videos(
     if fps is not None and exported.keys() >= set(video_folders):
         for path in video_folders:
             recorded = float(exported[path]["fps"])
-            if recorded and not math.isclose(recorded, fps, rel_tol=1e-3):  # 0: it is unknown
+            # 0 is unknown; 29.97 is 30000/1001, and 30 is not.
+            if recorded and not math.isclose(recorded, fps, rel_tol=5e-4):
                 raise UsageError(
                     f"{path}: videos.csv records {recorded:.6g} frames per second, got --fps "
                     f"{fps:.6g}; leave out --fps"
@@ -199,7 +200,7 @@ def name_videos(
     for path in video_folders:
         row = exported.get(path)
         if row is not None:
-            videos.append((path, row["id"], float(row["fps"])))
+            videos.append((path, row["id"], float(row["fps"]) or fps or 0.0))
         elif fps is not None:
             relative = path.relative_to(folder)
             name = folder.resolve().name if relative == Path() else relative.as_posix()

@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -29,6 +29,9 @@ from flowkit.web.static_page import dump_json, make_script, make_site_script
 
 CHUNK_BYTES = 3_000_000
 """Bytes of the frames of one script, about."""
+
+MESSAGES = ("error", "times_error", "reason")
+"""Keys of answers whose values are messages, which may name files of the store."""
 
 Write = Callable[[str, bytes], None]
 """Writes a file of the folder: its path below the folder, and its content."""
@@ -156,14 +159,26 @@ class StaticData:
 
     def _write_answer(self, name: str, answers: dict[str, Any], write: Write) -> None:
         """Write answers as a script; in their messages, the store has its name without a path."""
-        root = self.store.root.absolute()
-        text = dump_json(answers).replace(dump_json(str(root))[1:-1], dump_json(root.name)[1:-1])
-        write(f"data/{name}.js", make_script(name, text).encode())
+        write_json(name, shorten_messages(answers, self.store.root.absolute()), write)
 
 
 def make_table(labels: LabelColumns, videos: list[dict[str, Any]]) -> dict[str, Any]:
     """Make a table that static_videos.js selects from."""
     return {"classes": labels.classes, "subsets": labels.subset_names, "videos": videos}
+
+
+def shorten_messages(value: Any, root: Path) -> Any:
+    """Replace the path of a store by its name in all messages inside JSON values."""
+    if isinstance(value, list):
+        return [shorten_messages(inner, root) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: inner.replace(f"{root}/", f"{root.name}/")
+        if key in MESSAGES and isinstance(inner, str)
+        else shorten_messages(inner, root)
+        for key, inner in value.items()
+    }
 
 
 def name_answer(address: str) -> str:

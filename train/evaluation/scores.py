@@ -88,17 +88,20 @@ def load_scores(path: Path) -> Scores:
         RunError: The file is missing, cannot be read, or is damaged.
     """
     try:
-        # Read before, so that an OSError is one of the disk, and not of zipfile.
-        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            ids = tuple(map(str, file["ids"].tolist()))
-            scores = Scores(ids, file["labels"], file["logits"], file["softmax"])
-        check_shapes(scores)
+        content = path.read_bytes()  # alone: zipfile raises OSErrors about damaged files, too
     except FileNotFoundError as error:
         raise RunError(f"no scores at {path}; run flowkit evaluate first") from error
     except OSError as error:
         raise RunError(
             f"{path}: cannot read the scores ({error.strerror}); check its permissions and the disk"
         ) from error
+    except MemoryError as error:
+        raise RunError(f"{path}: not enough memory to read the scores; free memory") from error
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as file:
+            ids = tuple(map(str, file["ids"].tolist()))
+            scores = Scores(ids, file["labels"], file["logits"], file["softmax"])
+        check_shapes(scores)
     except MemoryError as error:
         raise RunError(
             f"{path}: not enough memory for the scores ({error}); free memory, or, if the file is "

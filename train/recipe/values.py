@@ -124,7 +124,7 @@ def parse_value(name: str, value: Any) -> Any:
         return [_parse_inner(name, inner) for inner in value]
     try:
         return yaml.safe_load(str(value))  # also a number of NumPy, or a path
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise UsageError(
             f"recipe: {name}: {str(value)!r} is not valid YAML ({problem}); text with special "

@@ -46,3 +46,10 @@ def test_a_grid_is_no_film(root, tmp_path):
     result = CliRunner().invoke(preview, [str(root), "--grid", "-o", str(tmp_path / "g.mp4")])
     assert isinstance(result.exception, UsageError)
     assert "a grid is one picture, not a film: write a .png instead of" in str(result.exception)
+
+
+def test_classes_without_videos_are_not_missed(make_store, tmp_path):
+    root = make_store(("a",), frames=3)  # of two classes
+    result = CliRunner().invoke(preview, [str(root), "--grid", "-o", str(tmp_path / "p.png")])
+    assert result.exit_code == 0
+    assert result.stderr == ""

@@ -259,6 +259,13 @@ def test_the_frame_rate_of_an_export_is_kept(make_store, tmp_path):
         import_folders(tmp_path / "out", tmp_path / "s", fps=30.0)
     import_folders(tmp_path / "out", tmp_path / "rounded", fps=25.01)
     assert Store(tmp_path / "rounded")["a"].fps == 25
+    table = tmp_path / "unknown/videos.csv"
+    shutil.copytree(tmp_path / "out", table.parent)
+    header, row = table.read_text().splitlines()
+    values = dict(zip(header.split(","), row.split(","), strict=True)) | {"fps": "0"}
+    table.write_text(f"{header}\n{','.join(values.values())}\n")
+    import_folders(table.parent, tmp_path / "stated", fps=30.0)
+    assert Store(tmp_path / "stated")["a"].fps == 30
     shutil.copytree(tmp_path / "out/a", tmp_path / "out/b")
     import_folders(tmp_path / "out", tmp_path / "s", fps=30.0)
     store = Store(tmp_path / "s")

@@ -25,6 +25,7 @@ from flowkit.web.keys import make_key
 from flowkit.web.open_store import OpenStore
 from flowkit.web.overview import describe_store
 from flowkit.web.pages import STATIC
+from flowkit.web.static_data import shorten_messages
 from flowkit.web.static_page import make_import_map, make_script, rename_imports
 from flowkit.web.static_site import StaticOptions, write_static_site
 
@@ -252,6 +253,14 @@ def test_messages_do_not_tell_where_the_store_is(make_store, tmp_path):
     (record,) = answers[f"/api/video/{make_key('a')}"]["value"]["committed"]
     assert record["error"].startswith("mine/frames/")
     assert "vate" not in json.dumps(answers)
+
+
+def test_only_messages_are_shortened():
+    value = {"/data/x": [{"id": "lab/data/1.mp4", "error": "/data/frames/a.json: expected …"}]}
+    shortened = shorten_messages(value, Path("/data"))
+    assert shortened == {
+        "/data/x": [{"id": "lab/data/1.mp4", "error": "data/frames/a.json: expected …"}]
+    }
 
 
 @pytest.mark.parametrize(

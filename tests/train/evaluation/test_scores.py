@@ -119,7 +119,10 @@ def test_damaged_scores_end_in_one_line(tmp_path, share):
     path = tmp_path / "rgb.npz"
     make_scores(np.random.default_rng(0)).save(path)
     data = bytearray(path.read_bytes())
-    for damaged in (data[: int(share * len(data))], data.replace(b"PK", b"\xff\x00", 2)):
+    bzip2 = bytearray(data)
+    bzip2[data.index(b"PK\x01\x02") + 10] = 12  # a method of compression that is not theirs
+    headers = data.replace(b"PK", b"\xff\x00", 2)
+    for damaged in (data[: int(share * len(data))], headers, bzip2):
         path.write_bytes(damaged)
         with pytest.raises(RunError, match="run flowkit evaluate again") as error:
             load_scores(path)
