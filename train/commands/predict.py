@@ -41,7 +41,7 @@ def predict(
     flowkit predict R ID --store S        classify a video of S from its features
     """
     from flowkit.errors import UsageError
-    from flowkit.path_text import argument_to_text
+    from flowkit.path_text import argument_to_text, printable_path
     from flowkit.store import Store
     from flowkit.store.format.atomic import convert_disk_errors
     from train.evaluation.predict import (
@@ -67,7 +67,7 @@ def predict(
         check_video_path(Path(video))
         prediction = predict_video(opened_run, Path(video), settings, backend, frame_rate)
     with convert_disk_errors(out):
-        draw_prediction(prediction, Path(video).name).savefig(out)
+        draw_prediction(prediction, printable_path(Path(video).name)).savefig(out)
     top = prediction.top()
     if json:
         click.echo(json_text.dumps(dict(top)))

@@ -10,6 +10,7 @@ from typing import Any
 from flowkit.errors import UsageError
 from flowkit.extraction import RecipeOverrides
 from flowkit.extraction.recipe_overrides import FLOW_OPTIONS, choose_flow, choose_resize
+from flowkit.path_text import printable_path
 from flowkit.recipe import FlowRecipe, Resize, StoreRecipe
 from flowkit.store import Store
 from flowkit.streams import StreamName
@@ -90,18 +91,18 @@ def describe_unused_settings(options: RequestOptions) -> str | None:
     """Say which settings of a convention have no effect on the images of a store, if any."""
     if options.convention is None or options.store is None:
         return None
-    convention = find_convention(options.convention)
-    settings = []
-    if convention.fps is not None:
+    convention, recipe = find_convention(options.convention), Store(options.store).recipe
+    settings, resize = [], recipe.resize
+    if convention.fps not in (None, recipe.fps):
         settings.append(f"{convention.fps:g} frames/s")
-    if convention.frame_size is not None:
+    if convention.frame_size not in (None, (resize.width, resize.height)):
         settings.append("frames of {}x{} pixels".format(*convention.frame_size))
-    elif convention.short_side is not None:
+    elif convention.short_side not in (None, resize.side):
         settings.append(f"a shorter side of {convention.short_side} pixels")
     if not settings:
         return None
     return (
-        f"note: the images of {options.store} are used as they are stored, without "
+        f"note: the images of {printable_path(options.store)} are used as they are stored, without "
         f"{' and '.join(settings)} of --convention {options.convention}"
     )
 

@@ -256,11 +256,12 @@ def test_a_process_that_fails_is_named(begin, store, capfd):
 @ray_train
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_processes(store, tmp_path, tiny_changes, sent):
-    changes = [word for key, value in tiny_changes.items() for word in ("--set", f"{key}={value}")]
+    values = {**tiny_changes, "training.epochs": 100000}
+    changes = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "flowkit", "train", "motion8_cma", "--store", str(store.path)]
     command += ["--run", str(tmp_path / "R"), "--processes", "2", "--workers", "0", *changes]
     process = subprocess.Popen(
-        [*command, "--set", "training.epochs=100000", "--threads", "1"],
+        [*command, "--threads", "1"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     epochs = tmp_path / "R" / "phases" / "flow" / "epochs.jsonl"

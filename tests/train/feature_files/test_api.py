@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 import train
 from flowkit.errors import CorruptError, RecipeError, UsageError
-from flowkit.store import Store
+from flowkit.recipe import Resize, RGBRecipe, StoreRecipe
+from flowkit.store import Store, create_or_open, rebuild_index
 from tests.train.feature_files.conftest import read_files
 from train.commands.features import features
 from train.feature_files.request import apply_convention, choose_windows, describe_unused_settings
@@ -232,8 +233,17 @@ def test_a_convention_gives_what_is_not_given(tmp_path):
 
 
 def test_what_a_store_does_not_take_from_a_convention_is_said(tmp_path):
-    options = RequestOptions(convention="activitynet", store=tmp_path)
-    note = f"note: the images of {tmp_path} are used as they are stored, without 25 frames/s and "
-    assert str(describe_unused_settings(options)).startswith(note)
+    size, convention = Resize(mode="exact", width=340, height=256), "activitynet"
+    for fps, resize, missing in (
+        (None, size, "without 25 frames/s of --convention"),
+        (25.0, Resize(mode="none"), "without frames of 340x256 pixels of --convention"),
+        (None, Resize(mode="none"), "without 25 frames/s and frames of 340x256 pixels"),
+        (25.0, size, None),
+    ):
+        store = tmp_path / f"{fps} {resize.mode}"
+        create_or_open(store, StoreRecipe(fps=fps, resize=resize, rgb=RGBRecipe()))
+        rebuild_index(store)
+        note = describe_unused_settings(RequestOptions(convention=convention, store=store))
+        assert note is None if missing is None else missing in str(note)
     assert describe_unused_settings(RequestOptions(store=tmp_path)) is None
     assert describe_unused_settings(RequestOptions(convention="activitynet")) is None

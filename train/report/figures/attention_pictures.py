@@ -22,6 +22,7 @@ from train.report.figures.attention_maps import (
 from train.report.figures.drawing import (
     ACCENTS,
     draw_image,
+    escape_dollars,
     make_figure,
     make_grid,
     shorten_id,
@@ -86,7 +87,7 @@ def draw_snippets(videos: list[VideoPictures], points: Points) -> tuple["Figure"
             start = place_cell(picture, query, attention.query)
             draw_arrows(cell_axes, picture, weights, start, float(weights.max()))
             cell_axes.plot(*start, "o", color="white", ms=3)
-            cell_axes.set_title(title, fontsize=6)
+            cell_axes.set_title(escape_dollars(title), fontsize=6)
     shown = " and ".join(NAMES[stream] for stream in streams)
     return figure, (
         f"{shown} as the network sees them, and the attention map of each query point (white dot), "
@@ -154,7 +155,7 @@ def draw_query(
         cell_axes.imshow(picture)
         cell_axes.plot(*start, "o", color="white", mec="black", ms=5)
         cell_axes.set_title(f"query: {NAMES[stream]}, frame {video.times[frame]}", fontsize=7)
-    write_id(row_axes[0], f"{shorten_id(video.id, 24)}\n{title}")
+    write_id(row_axes[0], f"{shorten_id(video.id, 24)}\n{escape_dollars(title)}")
     own_step = query[0] if attention.query[0] == attention.key[0] else None
     heaviest = np.argsort(-shares, kind="stable")[:shown].tolist()
     for cell_axes, step in zip(row_axes[len(streams) : -1], heaviest, strict=False):

@@ -10,6 +10,7 @@ import torch
 
 from flowkit.errors import UsageError
 from flowkit.flow import dequantize, flow_to_color
+from flowkit.path_text import replace_surrogates
 from train.evaluation.results import load_run_scores, read_results, read_testing
 from train.evaluation.scores import Scores
 from train.report.figures.score_names import (
@@ -200,7 +201,9 @@ def make_notice(text: str) -> "Figure":
     """
     figure, axes = make_figure(7, 1)
     axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=TEXT_COLOUR, wrap=True)
+    axes.text(
+        0.5, 0.5, escape_dollars(text), ha="center", va="center", color=TEXT_COLOUR, wrap=True
+    )
     return figure
 
 
@@ -235,8 +238,8 @@ def shorten_id(id: str, length: int) -> str:
 
 
 def escape_dollars(text: str) -> str:
-    """Escape dollar signs, because Matplotlib reads the text between two of them as a formula."""
-    return text.replace("$", r"\$")
+    """Escape what Matplotlib does not draw as it is: formulas between dollar signs, surrogates."""
+    return replace_surrogates(text).replace("$", r"\$")
 
 
 def make_label(name: str) -> str:
