@@ -29,6 +29,7 @@ from flowkit.recipe import FEATURES
 from flowkit.store import Store
 from flowkit.store.arrow_arrays import convert_to_mask, make_numbers, view_numbers
 from flowkit.store.format.schema import vector_dimension
+from flowkit.store.index_view import Location
 
 F16 = npt.NDArray[np.float16]
 I64 = npt.NDArray[np.int64]
@@ -221,9 +222,7 @@ class FeatureSets:
         starts, row_counts = np.array(extents, np.int64).reshape(-1, 2)[inverse.ravel()].T
         self._starts: I64 = starts + first_rows * self.dimension
         spanning = np.flatnonzero(first_rows + self.lengths > row_counts).tolist()
-        self._spanning_sets: dict[int, Any] = {
-            index: locations[index].tolist() for index in spanning
-        }
+        self._spanning_sets = {index: Location(*locations[index].tolist()) for index in spanning}
         """Locations of the sets that span several record batches; they are read with pread."""
 
     def _locate_record_batch(self, shard: int, batch: int) -> tuple[int, int]:
