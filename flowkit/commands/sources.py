@@ -18,8 +18,9 @@ from flowkit.annotations.label_files import (
     read_label_files,
 )
 from flowkit.catalog import find_dataset, load_catalog
-from flowkit.errors import UsageError
+from flowkit.errors import StoreError, UsageError
 from flowkit.frame_files import holds_images
+from flowkit.path_text import printable_path
 from flowkit.recipe import StoreRecipe
 
 
@@ -174,7 +175,8 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Cho
         label_options: How the label files are read.
 
     Raises:
-        UsageError: If there is no such folder, or it is itself the folder of the frames.
+        UsageError: If there is no such folder, it is itself the folder of the frames, or its
+            default store has videos of another folder.
     """
     option, root = ("--videos", arguments.videos)
     if root is None:
@@ -182,7 +184,7 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Cho
     if root is None or not root.is_dir():
         problem = "this is a file" if root and root.exists() else "there is none; check the path"
         raise UsageError(f"{option} {root}: expected a folder with videos, but {problem}")
-    store_path = arguments.store or Path("stores") / root.resolve().name
+    store_path = arguments.store or choose_default_store(root)
     paths = list_videos(root, frames_only=arguments.frames is not None)
     if not paths and holds_images(root):
         raise UsageError(
@@ -200,6 +202,29 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Cho
         )  # fmt: skip
     table, located = folder.scan_folder(root, paths)
     return ChosenVideos(videos=located, table=table, store_path=store_path)
+
+
+def choose_default_store(root: Path) -> Path:
+    """Return the default store of a folder of videos, ``stores/<name of the folder>``.
+
+    Raises:
+        UsageError: It has videos of another folder of that name.
+    """
+    from flowkit.store import Store
+
+    path = Path("stores") / root.resolve().name
+    try:
+        store = Store(path)
+    except StoreError:  # there is none yet, or the extraction recovers it, or says what is wrong
+        return path
+    source = store[0].source if len(store) else None
+    folder = printable_path(root.resolve())
+    if source is not None and all(str(p.resolve()) != folder for p in Path(source).parents):
+        raise UsageError(
+            f"{path} has videos of another folder, such as {source}; name a store for those of "
+            f"{root} with --store, or add them to this one with --store {path}"
+        )
+    return path
 
 
 def choose_stored_videos(from_store: Path, store: Path | None) -> ChosenVideos:

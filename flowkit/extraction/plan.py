@@ -9,7 +9,6 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from flowkit.annotations import Source
-from flowkit.annotations.table import normalize_unicode
 from flowkit.errors import UsageError
 from flowkit.extraction.frame_rates import FoundRate, FrameRates
 from flowkit.extraction.source import has_changed, measure_file, measure_source
@@ -18,6 +17,7 @@ from flowkit.garbage_collection import pause_garbage_collection
 from flowkit.recipe import FEATURES
 from flowkit.store import Store, Video
 from flowkit.store.failures import Failure
+from flowkit.store.new_ids import check_new_ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,30 +119,12 @@ def look_up_sources(
     """
     selected = [source for source in sources if belongs(source.id, part)]
     rows = store.index.find_rows([source.id for source in selected])
-    check_normalization([selected[k].id for k in np.flatnonzero(rows < 0)], store)
+    check_new_ids([selected[k].id for k in np.flatnonzero(rows < 0)], store)
     extracted_files = find_extracted_files(store, rows, streams)
     for source, row, extracted in zip(selected, rows.tolist(), extracted_files, strict=True):
         file = measure_file(source.path)
         is_done = file is not None and file == extracted
         yield source, file, None if row < 0 else store[row], is_done
-
-
-def check_normalization(new_ids: Iterable[str], store: Store) -> None:
-    """Check that no new id differs from one of the store only by Unicode normalization.
-
-    A store with both could not be indexed.
-
-    Raises:
-        UsageError: One does.
-    """
-    new_by_form = {normalize_unicode(id): id for id in new_ids if not id.isascii()}
-    for id in store if new_by_form else ():
-        new_id = new_by_form.get(normalize_unicode(id))
-        if new_id is not None:
-            raise UsageError(
-                f"the id {new_id!a} differs from {id!a} of {store.location} only by Unicode "
-                "normalization; rename the file like that in the store, or use another store"
-            )
 
 
 def find_extracted_files(

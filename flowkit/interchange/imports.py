@@ -21,6 +21,7 @@ from time import time
 
 import numpy as np
 
+from flowkit.annotations.table import normalize_unicode
 from flowkit.errors import FlowkitError, UsageError, VideoError
 from flowkit.flow.quantization import from_denseflow, quantize
 from flowkit.interchange.folders import FORMATS, FrameFolder, find_folders, read_folder
@@ -36,6 +37,7 @@ from flowkit.store.format.locks import hold_store
 from flowkit.store.format.schema import Fingerprint, VideoMeta
 from flowkit.store.index import rebuild_index
 from flowkit.store.integrity.recovery import recover
+from flowkit.store.new_ids import check_new_ids
 from flowkit.store.reader import Store
 from flowkit.store.writer import ShardWriter
 
@@ -86,7 +88,8 @@ def import_folders(
 
     Raises:
         UsageError: If there is nothing to import, a folder cannot be listed, a frame rate or bound
-            is out of range, or `choose_bound` or `name_videos` raises it.
+            is out of range, an id differs from one of the store only by Unicode normalization, or
+            `choose_bound` or `name_videos` raises it.
         RecipeError: If the store was made with a different recipe, or of another dataset.
         LockedError: If another process is writing to the store.
 
@@ -111,7 +114,9 @@ def import_folders(
     with hold_store(root):
         recover(root)
         rebuild_index(root)
-        report = import_videos(videos, Store(root), recipe, progress)
+        store = Store(root)
+        check_new_ids([id for _, id, _ in videos if id not in store], store)
+        report = import_videos(videos, store, recipe, progress)
         rebuild_index(root)
     return report
 
@@ -209,10 +214,10 @@ def name_videos(
             raise UsageError(f"{path}: the files do not record the frame rate; pass it with --fps")
     first_paths: dict[str, Path] = {}
     for path, id, _ in videos:
-        if first_paths.setdefault(id, path) != path:
-            raise UsageError(
-                f"{first_paths[id]} and {path} both have the id {id!r}; rename one of them"
-            )
+        # Ids that differ only by Unicode normalization count as one.
+        first_path = first_paths.setdefault(normalize_unicode(id), path)
+        if first_path != path:
+            raise UsageError(f"{first_path} and {path} both have the id {id!r}; rename one of them")
     return videos
 
 

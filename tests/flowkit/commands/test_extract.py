@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,24 @@ def test_the_same_command_again_keeps_the_subsets_of_flowkit_split(flowkit, tmp_
     again = flowkit(*arguments)
     assert Store(root).subsets() == {"test": 2, "train": 2}
     assert "the subsets that `flowkit split` made are kept" in again.stderr
+
+
+def test_the_default_store_is_of_one_folder(flowkit, tmp_path, make_clip):
+    """Two folders of one name would make one store, whose labels are of one of them."""
+    make_clip(tmp_path / "files" / "1.mp4")
+    (tmp_path / "a/v/run").mkdir(parents=True)
+    (tmp_path / "a/v/run/1.mp4").symlink_to(tmp_path / "files/1.mp4")
+    (tmp_path / "links").symlink_to(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b", symlinks=True)
+    options = ("--streams", "rgb", *SMALL)
+    for folder in ("a/v", "links/v"):  # the second is the same folder
+        assert flowkit("extract", "--videos", folder, *options).exit_code == 0
+    wrong = flowkit("extract", "--videos", "b/v", *options)
+    assert wrong.exit_code == 2
+    assert "stores/v has videos of another folder, such as" in wrong.stderr
+    assert "a/v/run/1.mp4; name a store for those of b/v with --store" in wrong.stderr
+    chosen = flowkit("extract", "--videos", "b/v", "--store", "stores/v", *options)
+    assert chosen.exit_code == 0, chosen.output
 
 
 def test_a_dataset_of_the_catalogue(flowkit, tmp_path, make_clip):

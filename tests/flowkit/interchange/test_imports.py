@@ -280,6 +280,20 @@ def test_two_folders_of_one_id_are_refused(make_store, tmp_path):
     assert not (tmp_path / "s").exists()
 
 
+def test_ids_that_differ_only_by_normalization_are_refused(make_store, tmp_path):
+    """A store with both could not be indexed."""
+    export(Store(make_store(("a",))), tmp_path / "out", "denseflow")
+    shutil.copytree(tmp_path / "out/a", tmp_path / "frames/caf\u00e9")
+    import_folders(tmp_path / "frames", tmp_path / "s", fps=25)
+    (tmp_path / "frames/caf\u00e9").rename(tmp_path / "frames/cafe\u0301")
+    with pytest.raises(UsageError, match=r"'cafe\\u0301' differs from 'caf\\xe9' .*; rename"):
+        import_folders(tmp_path / "frames", tmp_path / "s", fps=25)
+    assert list(Store(tmp_path / "s")) == ["caf\u00e9"]
+    shutil.copytree(tmp_path / "out/a", tmp_path / "frames/caf\u00e9")
+    with pytest.raises(UsageError, match="both have the id"):
+        import_folders(tmp_path / "frames", tmp_path / "other", fps=25)
+
+
 def test_links_to_folders_are_followed(folders, tmp_path):
     (folders / "class").rename(tmp_path / "elsewhere")
     (folders / "class").symlink_to(tmp_path / "elsewhere")
