@@ -6,7 +6,8 @@ It may also list videos that are not in the store yet. index.py merges it into t
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,9 +70,21 @@ def update_annotations(
     Raises:
         CorruptError: The stored annotations are broken.
     """
+    with lock_annotations(root):
+        return update_locked_annotations(Path(root), newer, keep_division)
+
+
+@contextmanager
+def lock_annotations(root: str | os.PathLike[str]) -> Iterator[None]:
+    """Lock ``annotations.arrow`` between reading and replacing it; wait until that is possible."""
+    with wait_for_lock(make_lock_folder(Path(root)) / "annotations"):
+        yield
+
+
+def update_locked_annotations(path: Path, newer: "AnnotationTable", keep_division: bool) -> bool:
+    """Do what `update_annotations` does, in a store whose annotations this process has locked."""
     from flowkit.annotations.table import AnnotationTable
 
-    path = Path(root)
     rows = read_annotation_rows(path)
     if rows is None:
         write_annotations(path, newer)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flowkit.errors import UsageError
 from flowkit.store.annotations import (
+    lock_annotations,
     read_annotation_rows,
     read_annotations,
     read_split_records,
@@ -87,7 +88,7 @@ def split_store(
         fractions=check_fractions(fractions), group_by=group_by, seed=seed, only=only
     )
     read_header(path)  # a folder that is no store gets no lock files
-    with hold_store(path):
+    with hold_store(path), lock_annotations(path):
         rebuild_index(path)
         store = Store(path)
         check_subsets(store, record, overwrite)

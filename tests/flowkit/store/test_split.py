@@ -1,6 +1,8 @@
 """Subsets in a store: what is written, kept, counted and refused."""
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -357,3 +359,22 @@ def test_a_broken_record_is_said(make_labelled):
     (root / "annotations.arrow").write_bytes(content.replace(b'"group_by"', b'"xroup_by"'))
     with pytest.raises(CorruptError, match="expected how the subsets were made"):
         read_splits(root)
+
+
+def test_updates_at_the_same_time_lose_none(make_root):
+    """Each reads the annotations, merges, and replaces them: another may not do so in between."""
+    root = make_root({})
+    start = threading.Barrier(4)
+
+    def update(number):
+        start.wait()
+        for k in range(5):
+            row = Annotation(f"{number}-{k}", (Label("a"),), ())
+            update_annotations(root, AnnotationTable(("a",), (row,)))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(update, range(4)))
+    table = read_annotations(root)
+    assert {annotation.id for annotation in table.annotations} == {
+        f"{number}-{k}" for number in range(4) for k in range(5)
+    }
