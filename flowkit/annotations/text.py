@@ -29,7 +29,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = error.object[: error.start].count(b"\n") + 1  # the positions are without the mark
         actual, advice = (
             f"byte 0x{error.object[error.start]:02x}",
             f"{DOWNLOAD_AGAIN} or convert it",
@@ -71,7 +71,8 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
 
     Raises:
         AnnotationError: The file is empty, is not UTF-8 or cannot be read, a required column is
-            missing, a row has more or fewer fields than the header, or a quote is not closed.
+            missing, a column is named twice, a row has more or fewer fields than the header, or a
+            quote is not closed.
     """
     # Not `splitlines`, which also ends lines at U+0085, U+2028 and vertical tabs.
     reader = csv.reader(io.StringIO(read_text(path)), strict=True)
@@ -90,6 +91,9 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
                 if not set(required) <= set(header):
                     advice = "restore the official header line"
                     raise make_error(location, expected, quote_shortened(",".join(fields)), advice)
+                if repeated := [name for name in header if name and header.count(name) > 1]:
+                    actual = f"{repeated[0]!r} twice"
+                    raise make_error(location, "each column once", actual, "remove one of them")
             elif len(values) != len(header):
                 actual = f"{len(values)} in {quote_shortened(','.join(fields))}"
                 raise make_error(location, f"{len(header)} fields ({', '.join(header)})", actual)
@@ -122,8 +126,9 @@ def find_text_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     for _ in range(MAX_LEVELS):
         entries = [entry for parent in folders for entry in list_folder(parent)]
         visible = [entry for entry in entries if not entry.name.startswith(".")]
-        matches += [Path(entry.path) for entry in visible if pattern.fullmatch(entry.name)]
         folders = [Path(entry.path) for entry in visible if entry.is_dir()]
+        files = [entry for entry in visible if not entry.is_dir()]
+        matches += [Path(entry.path) for entry in files if pattern.fullmatch(entry.name)]
     return sorted(matches)
 
 
@@ -137,10 +142,10 @@ def find_annotation_files(folder: Path, pattern: re.Pattern[str], min_files: int
 
     Returns:
         The matching files of the first such folder, sorted; an empty list if there is none. Folders
-        are compared in the order of their paths.
+        are compared in the order of their paths, so ``folder`` itself comes first.
     """
     paths_by_folder: dict[Path, list[Path]] = {}
-    for path in find_text_files(folder, pattern):
+    for path in sorted(find_text_files(folder, pattern), key=lambda path: path.parent):
         paths_by_folder.setdefault(path.parent, []).append(path)
     return next((paths for paths in paths_by_folder.values() if len(paths) >= min_files), [])
 

@@ -36,7 +36,7 @@ def copy(source: Path, target: Path, delete: bool, as_json: bool) -> None:
     if as_json:
         print_json(asdict(report), indent=1)
         return
-    deleted = f"; {report.deleted} deleted" if report.deleted else ""
+    deleted = f"; {report.deleted} shards of B deleted" if report.deleted else ""
     click.echo(
         f"{report.shards} shards, {report.copied} of them copied now "
         f"({report.copied_bytes / 1e9:.3f} GB){deleted}"

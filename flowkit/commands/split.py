@@ -25,7 +25,8 @@ DEFAULTS = {"train": 0.8, "val": 0.1, "test": 0.1}
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Choose another division of the same sizes.")  # fmt: skip
 @click.option("--only", metavar="SUBSET", type=argument_to_text,
-              help="Divide the videos of this subset only; the others keep theirs.")  # fmt: skip
+              help="Divide the videos of this subset only; the others keep theirs. Needs "
+              "--replace only if the store has another of the new subsets.")  # fmt: skip
 @click.option("--replace", is_flag=True, help="Replace the subsets that the store has.")
 def split(
     store: Path,
@@ -45,7 +46,7 @@ def split(
     flowkit split S --train 0.7 --test 0.3 --group-by '_g(\\d+)_' --seed 3
     flowkit split S --only train --train 0.9 --val 0.1
 
-    Fractions that are not given are 0 if another one is. Each class is divided in the same
+    If any fraction is given, those that are left out are 0. Each class is divided in the same
     proportions; the class of a video is its first label. The same options give the same subsets on
     every machine.
     """

@@ -203,7 +203,7 @@ def find_chroma_positions(frame: Any) -> I32 | None:
 
     if read_planes(frame) is None:
         return None
-    # For a frame of that size, swscale returns the frame itself, and the noise would overwrite it.
+    # For a frame of that size, PyAV returns the frame itself, and the noise would overwrite it.
     width, height = next(s for s in PROBE_SIZES if s != (frame.width, frame.height))
     try:
         small = VideoReformatter().reformat(
@@ -216,11 +216,8 @@ def find_chroma_positions(frame: Any) -> I32 | None:
         for plane in planes:
             plane[:] = random.integers(0, 256, plane.shape, np.uint8)
         expected = convert_to_rgb(VideoReformatter(), small)
-    except (
-        av.error.FFmpegError,
-        ValueError,
-    ):  # also for the frame itself
-        return None
+    except (av.error.FFmpegError, ValueError):
+        return None  # `convert_with_swscale` meets the error too, and names the file
     for row_position, column_position in product(CHROMA_POSITIONS.values(), repeat=2):
         chroma = np.array([row_position, column_position], np.int32)
         if np.array_equal(

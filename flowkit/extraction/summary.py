@@ -1,4 +1,4 @@
-"""Count the results of a run and its time by stage, and print them."""
+"""Count the results of a run and its time by stage, and render them for the terminal."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -96,7 +96,7 @@ class Summary(RunSummary):
     unannotated: list[str] = field(default_factory=list)
     """Videos that are on disk, but have no annotation."""
     without_rgb: list[str] = field(default_factory=list)
-    """Ids of the videos that have no RGB in the store, from which flow is computed."""
+    """Ids of the videos that have no RGB in the store, so that no flow is computed for them."""
     warned: list[str] = field(default_factory=list)
     """Warnings of the decoder, as ``id: warning``."""
     seconds: Seconds = field(default_factory=Seconds)
@@ -105,7 +105,10 @@ class Summary(RunSummary):
     """Busy and idle time of the GPUs; None if flow was computed on CPUs."""
 
     def add(self, outcome: Outcome) -> None:
-        """Add a video that was extracted to the counts."""
+        """Add a video that was extracted to the counts.
+
+        `extracted` counts videos when they are committed, and `source_bytes` is left to the caller.
+        """
         self.frames += outcome.frames
         self.pairs += outcome.pairs
         self.bytes += outcome.bytes
@@ -126,7 +129,7 @@ class Summary(RunSummary):
         """Return whether videos failed and none was extracted.
 
         If no video failed in this run, failures of earlier runs count, provided that the store
-        has no video yet.
+        has no video yet. A run that was interrupted or that left videos is no failure.
         """
         failures = self.failed or (not self.done_before and self.quarantined)
         return bool(failures) and not (self.extracted or self.left or self.interrupted)
@@ -214,6 +217,7 @@ def list_first_lines(title: str, lines: Sequence[str]) -> list[Text]:
 def describe_failure(id: str, reason: str) -> str:
     """Return ``id: reason`` in one printable line, without repeating the name of the file."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in id)
+    reason = " ".join(reason.splitlines())
     return f"{shown}: {reason.removeprefix(shown.rpartition('/')[2] + ': ')}"
 
 

@@ -147,8 +147,8 @@ PRESETS: dict[str, TVL1Params] = {
     "paper": TVL1Params(),
     # The pyramid continues down to 16 pixels; without that, displacements of 20 px are not found.
     # Six warps have the smallest average endpoint error of eight variants on the four Middlebury
-    # sequences that the benchmarks use: with five, Grove2 is between 0.4 and 1.6 % worse than
-    # "paper", with six 3 % better.
+    # sequences that the benchmarks use: with five, Grove2 is up to 1.6 % worse than "paper", with
+    # six 3 % better.
     "accurate": TVL1Params(scales=64, warps=6),
     # Each level has a quarter of the pixels of the next, so all coarse levels together have a
     # third of the pixels of the finest. They converge well, and the median filter removes errors

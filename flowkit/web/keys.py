@@ -1,7 +1,7 @@
 """Convert video ids to keys for URLs, and back.
 
-An id may hold any characters, such as ``/``, ``..`` or quotes. Its key holds only letters, digits,
-``-`` and ``_``, so that it is never mistaken for a path.
+An id may hold any characters of UTF-8, such as ``/``, ``..`` or quotes. Its key holds only letters,
+digits, ``-`` and ``_``, so that it is never mistaken for a path.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Make the document and the scripts of a folder that shows a store without a server.
+"""Make a document that shows a store without a server, and the scripts that hold its data.
 
 Browsers refuse to load ES modules from ``file://``. The document therefore has all of them in an
 import map, as ``data:`` URLs under names such as ``flowkit/static/main.js``, and the paths that
@@ -100,7 +100,7 @@ def render_static_page(
         title: Name of the store.
         note: What the folder has and what it lacks, in a few words.
         modules: Sources of all ES modules by their path on a server.
-        scripts: Paths of the modules that the document runs.
+        scripts: Paths of the modules that the document runs; not of the scripts with data.
         styles: Addresses of the styles, relative to the document.
     """
     imports = json.dumps({"imports": make_import_map(modules)})

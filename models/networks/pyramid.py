@@ -50,9 +50,11 @@ class PyramidNetwork(nn.Module):
             taps: Names of the backbone's taps, from the finest level to the top one; or
                 ``("features",)``.
             size: (H, W) of the images, in pixels. It is fixed with the parameters.
-            fusion: As in `PyramidAttention`.
-            moves_features: As in `PyramidAttention`.
-            energy: As in `PyramidAttention`.
+            fusion: How the scores of the levels are combined, as in `PyramidAttention`.
+            moves_features: Whether the gradient of the interactive loss reaches the features too,
+                as in `PyramidAttention`.
+            energy: How the interactive loss measures what attention selects, as in
+                `PyramidAttention`.
 
         Raises:
             ValueError: If a tap does not exist, or the taps are not in the order of the steps.
@@ -115,7 +117,8 @@ class PyramidNetwork(nn.Module):
 
         Returns:
             The features of each level for all frames, (B·K, Cⱼ, Hⱼ, Wⱼ), and the remaining steps
-            of the backbone.
+            of the backbone. The tap ``features`` gives one level, (B·K, 1, num_features, 1), and no
+            remaining steps.
         """
         x, levels = images_BKCHW.flatten(0, 1), []
         steps = self.trunk.steps()
@@ -160,9 +163,9 @@ class PyramidTwoStream(TwoStream):
             flow: Normalized flow, (B, K, C, H, W). May be None if ``scores`` is "rgb".
 
         Returns:
-            Logits (B, classes) by branch. In training mode also ``interactive`` and ``attention``,
-            the losses of equations 6 and 8 (see `models.attention.pyramid`), each summed over the
-            branches.
+            Logits (B, classes) by branch. In training mode also the losses of equations 6 and 8
+            (see `models.attention.pyramid`), each summed over the branches: ``interactive``
+            (l_interactive) and ``attention`` (l_attn, `Attended.similarity_loss`).
 
         Raises:
             ValueError: If the images of a branch are missing.
@@ -176,6 +179,7 @@ class PyramidTwoStream(TwoStream):
                 raise ValueError(f"scores {self.scores!r} need {branch} images, got none")
             network: PyramidNetwork = getattr(self, branch)
             outputs[branch], attended = network.forward_with_attention(images, self.training)
+            # Outside of training mode, both are None.
             if attended.interactive_loss is not None and attended.similarity_loss is not None:
                 losses["interactive"].append(attended.interactive_loss)
                 losses["attention"].append(attended.similarity_loss)
@@ -197,12 +201,14 @@ def _find_level_shapes(
 ) -> list[tuple[int, ...]]:
     """Determine (C, H, W) of each level; ValueError if the taps do not form a pyramid."""
     if taps == (FEATURES,):
-        return [(1, trunk.num_features, 1)]
+        return [(1, trunk.num_features, 1)]  # one channel: each feature is a position
     unknown = [name for name in taps if name not in trunk.taps]
     if unknown or not taps:
         problem = f"has no tap {unknown[0]!r}" if unknown else "needs taps, and none was named"
+        if FEATURES in unknown:
+            problem = f"cannot combine {FEATURES!r} with other taps"
         raise ValueError(
-            f"{type(trunk).__name__} {problem}; there are {', '.join(trunk.taps)}, and {FEATURES} "
+            f"{type(trunk).__name__} {problem}; there are {', '.join(trunk.taps)}, or {FEATURES} "
             "alone"
         )
     ordered = [name for name in trunk.taps if name in taps]

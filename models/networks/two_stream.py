@@ -92,8 +92,8 @@ class TwoStream(nn.Module):
             scores: Whose logits `forward` computes: "rgb", "flow" or "both". Default: "both".
             positions: Steps after which blocks are inserted. Default: the paper's positions, see
                 `choose_positions`.
-            uniform: Build cross-modality blocks with equal weights instead of attention, as a
-                control experiment. Default: False.
+            uniform: Build all blocks with equal weights instead of attention, as a control
+                experiment. Default: False.
 
         Raises:
             ValueError: If the backbones differ, if ``non_local`` or ``scores`` names an unknown

@@ -41,17 +41,17 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
     A dictionary inside ``state_dict``, ``model`` or another of `WRAPPERS`, as training scripts save
     it, is unwrapped, and so is a whole network that was saved with `torch.save`. The prefix
-    ``module.`` of networks that were trained on several GPUs is removed, and so are the other
-    `PREFIXES` if all names have them.
+    ``module.`` of networks that were trained on several GPUs is removed wherever it is, unless two
+    tensors would then have one name; the other `PREFIXES` are removed if all names have them.
 
     Args:
         path: A .pth, .pth.tar, .pt, .bin or .safetensors file.
 
     Returns:
-        Tensors by name, on the CPU.
+        Tensors by name, on the CPU; none if the file holds an empty dictionary.
 
     Raises:
-        WeightsError: If the file cannot be read, or holds no named tensors.
+        WeightsError: If the file cannot be read, or holds something else than named tensors.
     """
     path = Path(path)
     try:
@@ -68,7 +68,8 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     except Exception as error:  # a damaged file can raise almost any exception
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise WeightsError(f"{path} is not a weight file: {reason}") from error
-    weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+    stripped = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+    weights = stripped if len(stripped) == len(weights) else weights
     while weights:
         prefix = next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None)
         if prefix is None:
@@ -101,7 +102,8 @@ def check_content(path: Path) -> None:
             "it is a web page: the download failed, or the page asks for a confirmation. Open the "
             "address in a browser and get the file itself"
         )
-    if text.startswith((b"{", b"[")) and text.isascii():
+    # The length that a file of safetensors begins with can look like " {", but holds zero bytes.
+    if text.startswith((b"{", b"[")) and text.isascii() and b"\0" not in text:
         raise WeightsError("it is a text file (JSON). Get the file with the weights")
     for beginning, problem in (
         (b"\x1f\x8b", "it is compressed (gzip): unpack it first"),

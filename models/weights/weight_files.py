@@ -50,13 +50,15 @@ def convert_weights(network: nn.Module, weights: dict[str, Tensor]) -> dict[str,
     if kind is None:
         return weights
     converted: dict[str, Tensor] = {}
+    old_names: dict[str, str] = {}
     for old_name, tensor in weights.items():
         name = rename_tensor(kind, old_name)
         if name in converted:
             raise WeightsError(
-                f"two tensors of the file would be named {name}; one of them is {old_name}. "
+                f"two tensors of the file would be named {name}: {old_names[name]} and {old_name}. "
                 "Remove one of the two from the file"
             )
+        old_names[name] = old_name
         converted[name] = _convert_shape(network, name, tensor)
     is_same = all(converted.get(name) is tensor for name, tensor in weights.items())
     return weights if is_same else converted

@@ -44,7 +44,8 @@ def train(tiny_changes, store, tmp_path):
     ("changes", "message"),
     [
         ({"network.pyramid": "{taps: [res9_9]}"}, "no tap 'res9_9'; there are res2_0"),
-        ({"network.pyramid": "{taps: [res4_1, features]}"}, "and features alone"),
+        ({"network.pyramid": "{taps: [res4_1, features]}"},
+         "cannot combine 'features' with other taps; there are .* or features alone"),
         ({"network.pyramid": "{taps: 3}"}, "network.pyramid.taps: input should be a valid tuple"),
         ({"network.backbone": "i3d"}, "processes clips: set data.clip.length"),
         ({"network.backbone": "vgg", **ALONE}, "should be 'resnet', 'vgg16'"),

@@ -110,6 +110,11 @@ def choose_stream_network(options: Values) -> NetworkOptions:
     if options["window"] is None and options["stride"] is None:
         return network
     if options["clip_length"] is not None:
+        if options["window"] is None:
+            raise UsageError(
+                "--clip-length has no effect with --stride, where a clip is a window: give its "
+                "frames by --window"
+            )
         raise UsageError("--clip-length and --window both give the frames of a clip: leave one out")
     loaded, request = load_feature_network(network), read_request_options(options)
     if loaded.is_3d and request.clip_stride is None:

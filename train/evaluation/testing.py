@@ -15,7 +15,7 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.evaluation.scoring import ScoringJob, with_split
 from train.recipe.parsing import suggest
-from train.recipe.recipe import ImageRecipe, change_recipe
+from train.recipe.recipe import ImageRecipe, change_recipe, list_values
 from train.runs.phases import Phase, list_phases, list_scorings
 from train.runs.run import Run, Settings, find_short_side
 from train.tasks.registry import find_task
@@ -41,9 +41,11 @@ def change_test_settings(run: Run, changes: Mapping[str, Any]) -> Run:
         # A key inside a mapping, such as testing.fusion.odd
         if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in keys):
             name = key.removeprefix(SECTION).partition(".")[0]
-            if not key.startswith(SECTION):
+            if key == "testing":
+                reason = "is a section, whose keys are set one by one"
+            elif not key.startswith(SECTION) and name in list_values(run.recipe):
                 reason = "cannot change after training"
-            elif name in asdict(run.recipe.testing):
+            elif key.startswith(SECTION) and name in asdict(run.recipe.testing):
                 reason = f"has no effect on a run on {task.name}"
             else:
                 raise UsageError(f"--set {key}: there is no such setting{suggest(key, keys)}")
@@ -86,7 +88,7 @@ def check_test_settings(run: Run, store: Store, settings: Settings) -> None:
                 run=with_split(run, phase.split), phase=phase, branches=(branch,),
                 control=scoring.control, settings=settings,
             )  # fmt: skip
-            job.choose_batch_size()
+            job.choose_batch_size()  # raises an error for a batch that is too large
             kind = (phase.cma, phase.branch, phase.split, scoring.control)
             if kind not in checked:
                 checked.add(kind)
@@ -114,7 +116,8 @@ def check_segments(run: Run, store: Store) -> None:
     """Check that some test video is long enough for the number of segments.
 
     Where a video has fewer starts of snippets or clips than segments, segments share a start. If
-    all videos do, further segments change nothing but the weights of the same views.
+    all videos do, further segments change nothing but the weights of the same views. A subset
+    without videos is left to `check_test_settings`.
 
     Args:
         run: The run, with the changed test settings in its recipe.
@@ -133,6 +136,8 @@ def check_segments(run: Run, store: Store) -> None:
             most = max(most, count_starts(dataset, int(row)))
             if most >= segments:
                 return
+    if not most:
+        return
     raise UsageError(
         f"--set testing.segments={segments}: the longest test video of {store.location} has {most} "
         f"different {'clips' if run.recipe.data.clip else 'snippets'}, so that more segments would "

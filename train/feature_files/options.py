@@ -14,7 +14,7 @@ from flowkit.recipe.recipe import MAX_FPS
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions(RunOptions):
-    """How a run is executed. The recipe of the folder does not record these options.
+    """How a run is executed. The recipe in the folder of feature files has none of these options.
 
     Raises:
         UsageError: An option is out of range, or options contradict one another.
@@ -37,7 +37,7 @@ class FileOptions(RunOptions):
     strict: bool = False
     """Whether a video that is shorter than a window fails, instead of being padded."""
     stall_seconds: float = 600.0
-    """Seconds without a new frame or row after which a worker is killed."""
+    """Seconds without a new frame or row of features after which a worker is killed."""
     open_video: Callable[..., FrameReader] = VideoReader
     """Function that opens a video, called as ``open_video(path, resize, fps)``."""
 

@@ -50,7 +50,8 @@ class FileSource:
 
     Args:
         task: The task.
-        settings: The settings of the worker.
+        settings: The settings of the worker, whose ``recipe`` is the part of ``file_recipe`` for
+            frames and flow.
         timer: Timer of the stage ``flow``.
         report_progress: Called with the number of frames that were decoded or whose flow was
             computed.

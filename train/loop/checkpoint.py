@@ -60,9 +60,10 @@ class Progress:
         differing = sorted(set(expected) ^ set(saved))
         differing += [n for n in expected if n in saved and expected[n].shape != saved[n].shape]
         if differing:
+            shown = [*differing[:4], "…"] if len(differing) > 4 else differing
             raise RunError(
                 f"{path} is a checkpoint of another model: {len(differing)} weights differ "
-                f"({', '.join(differing[:4])} …); train in a new folder, or with its recipe"
+                f"({', '.join(shown)}); train in a new folder, or with its recipe"
             )
         for name in STATEFUL_FIELDS:
             getattr(self, name).load_state_dict(state[name])

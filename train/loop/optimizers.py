@@ -14,8 +14,8 @@ from train.recipe.recipe import Training
 from train.runs.phases import Phase
 from train.runs.run import Settings
 
-# PyTorch's defaults where a recipe sets nothing: RMSprop α 0.99, ε 1e-8, not centred; Adam β 0.9
-# and 0.999, ε 1e-8.
+# What recipes cannot set is PyTorch's default: RMSprop α 0.99, ε 1e-8, not centred; Adam β 0.9 and
+# 0.999, ε 1e-8. Adam takes no ``training.momentum``.
 OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
     "sgd": lambda groups, training: torch.optim.SGD(
         groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
@@ -37,8 +37,8 @@ def make_progress(
     """Build the optimizer, schedule and gradient scaler of a phase at its start.
 
     Args:
-        network: The network whose trainable parameters are optimized.
-        grouped: The part of it whose parameters form the groups of "tsn".
+        network: The network. With ``groups: plain``, all its trainable parameters are optimized.
+        grouped: The part of it that the phase trains, whose parameters ``groups: tsn`` optimizes.
         phase: The phase to train.
         settings: Device and precision.
 

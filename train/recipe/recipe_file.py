@@ -35,6 +35,7 @@ class RecipeFile(CommonFields):
 
     streams: tuple[StreamName, ...] = ("rgb", "flow")
     iterations: int = Field(default=0, ge=0)
+    """Number of phases iter_1, iter_2, …, see `ImageRecipe`; not of optimizer steps."""
     data: Data = Data()
     network: Network = Network()
     sets: Sets | None = None

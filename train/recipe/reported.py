@@ -51,7 +51,7 @@ def update_reported(
     Returns:
         The values ``after``, in which ``reported`` and ``paper`` are those of the row whose
         settings these are. The ``set`` of each row is computed again, as what differs from the new
-        values; the settings of the recipe's file have become the row `OWN_ROW`.
+        values; unless these are the settings of the recipe's file, those are the row `OWN_ROW`.
     """
     values = dict(after)
     if not before["reported"] and not before["rows"]:
@@ -68,7 +68,7 @@ def update_reported(
     values |= {"reported": {}, "paper": paper}
     if matching:
         row = rows[matching[0]]
-        source = row["paper"]  # of the recipe's own settings; may be empty
+        source = row["paper"]  # that of OWN_ROW is the recipe's, and may be empty
         if not source and matching[0] != OWN_ROW:
             source = name_source(paper, row["table"], matching[0])
         values |= {"reported": row["reported"], "paper": source}
@@ -98,7 +98,7 @@ def name_source(paper: str, table: str, row_name: str) -> str:
         table: The row's table; empty if the paper does not have this row.
         row_name: The row's name.
     """
-    stem = re.split(r", (?:the \w+ of )?(?:Tables?|§)", paper)[0]
+    stem = re.split(r", (?:the \w+ of )?(?:Tables?|Figs?\.|§)", paper)[0]
     if not stem:
         return f"{name_table(table)} ({row_name})" if table else row_name
     return f"{stem}, {name_table(table)} ({row_name})" if table else f"{stem} ({row_name})"
@@ -182,7 +182,10 @@ def align(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 
 
 def expand(value: Any, names: Any) -> Any:
-    """Return a value for each name, where one value can stand for all of them."""
+    """Return a value for each name, where one value can stand for all of them.
+
+    A text in place of the names stands for those of the store, which are not known yet.
+    """
     if isinstance(value, Mapping) or isinstance(names, str):
         return value
     return dict.fromkeys(names, value)

@@ -1,5 +1,8 @@
 """Measure what a score costs: its parameters, and the floating-point operations of a view.
 
+A score is one of those that `flowkit evaluate` computes, such as ``iter_1/rgb``: the logits of one
+branch of a phase's network, or of both branches.
+
 Networks run once on the meta device, where tensors have shapes and no values, so nothing is
 computed. A parameter counts if an operation of the score reads it. The operations are those that
 `torch.utils.flop_counter` counts: convolutions, matrix products and attention, where each
@@ -128,8 +131,9 @@ def measure_image_costs(recipe: ImageRecipe, run: Run | None = None) -> dict[str
     Returns:
         Costs by the name of the score, after two others: ``one branch`` is a branch without
         attention between or behind its layers, with which Chi et al. 2019, Table 2, compare, and
-        ``two branches`` are two of these. The RGB score of iter_1 is also listed with the blocks of
-        the flow branch, which are still the identity in that phase, and without them.
+        ``two branches`` are two of these. The RGB score of iter_1 is also listed with and without
+        the CMA blocks that change flow, which that phase leaves as they are: the identity, unless
+        the recipe starts from trained ones.
     """
     networks = MetaNetworks(recipe)
     streams: tuple[StreamName, ...] = tuple(b for b in BRANCHES if b in recipe.streams)
@@ -169,6 +173,7 @@ class MetaNetworks:
 
     def __init__(self, recipe: ImageRecipe) -> None:
         testing = recipe.testing
+        # Only their number is needed, which no size changes.
         crops = TEST_CROPS[testing.crops](1)(1, 1, make_generator(0, 0, 0))
         self.recipe, self.views = recipe, testing.segments * len(crops)
         if recipe.network.pyramid is not None:
@@ -203,7 +208,7 @@ class MetaNetworks:
         key = (*kind, scores, *kept)
         # Without blocks between the branches, those of the other branch change nothing.
         if scores != "both" and not any(name.startswith("to_") for name, _ in kept):
-            key = (False, False, scores, *(k for k in kept if k[0].endswith(scores)))
+            key = (False, phase.uniform, scores, *(k for k in kept if k[0].endswith(scores)))
         if key not in self.costs:
             network = self.networks[kind]
             for name, blocks in self.blocks[kind].items():

@@ -2,11 +2,14 @@
 """Filter the flow by the median at the end of a level, for the Triton solver.
 
 The semantics are those of `pyramid.filter_flow`. The median is selected by comparisons alone, so it
-has the bits of OpenCV's. Of 2n − 1 values, the first n + 1 are considered first: neither the
-smallest nor the greatest of them can be the median, since n values are not below, or not above it.
-Both are discarded, the next value is added to the others, and so on, until one value remains.
+has the bits of OpenCV's. If there are 2m − 1 values, the first m + 1 are considered first: neither
+the smallest nor the greatest of them can be the median, since m values are not below, or not above
+it. Both are discarded, the next value is added to the others, and so on, until one value remains.
 
-    P     pixels of a tile, row by row
+    P       pixels of a tile, row by row
+    n       number of a pixel in the window of SIDE × SIDE, or of a pair of values that are compared
+    moving  the MOVING planes that hold u₁, u₂ and the dual variables; a row is stored as ``blocks``
+            of SPAN pixels, in which the planes follow one another (state.py)
 """
 
 import triton

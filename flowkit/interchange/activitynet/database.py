@@ -55,7 +55,7 @@ def build_annotations(
 
     Raises:
         AnnotationError: A video is in several subsets and no split was chosen, two videos have one
-            feature file, or a class name has a line break.
+            feature file, or a class name has a line break or is empty.
         UsageError: There is no video, or no subset belongs to the split.
     """
     options, report = options or AnnotationOptions(), report or AnnotationReport()
@@ -138,7 +138,7 @@ def divide_classes(
         Names of the classes with segments, and of those without.
 
     Raises:
-        AnnotationError: The name of a class with segments has a line break.
+        AnnotationError: The name of a class with segments has a line break, or is empty.
     """
     occurring = {segment.label for video in chosen.values() for segment in video.segments}
     used = tuple(name for name in table.classes if name in occurring)

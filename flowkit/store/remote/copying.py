@@ -63,7 +63,7 @@ def copy_store(
 
     Args:
         source: Folder or URL of the store.
-        target: Folder or URL of the copy.
+        target: Folder or URL of the copy. The folder of a mirror stands for its URL.
         delete: Whether shards of the copy that the source has no more are deleted.
         progress: Called with (bytes copied, total bytes).
 

@@ -65,7 +65,10 @@ class StoreFiles(ABC):
 
     @abstractmethod
     def check_new(self) -> None:
-        """Raise a StoreError if there is something that is no store."""
+        """Raise a StoreError if something else is here; call it only where there is no store.json.
+
+        What an interrupted copy left is no error.
+        """
 
     @abstractmethod
     def save_as(self, name: str, path: Path, progress: BytesDone) -> str:
@@ -112,8 +115,10 @@ class FolderFiles(StoreFiles):
         """Read a small file; None if there is none."""
         try:
             return (self.root / name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise make_read_error(self.root / name, error) from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write or replace a small file."""
@@ -136,7 +141,7 @@ class FolderFiles(StoreFiles):
             yield
 
     def check_new(self) -> None:
-        """Raise a FormatError if the folder holds something that is no store."""
+        """Raise a FormatError (a StoreError) if this is a file, or holds something else."""
         if self.read(COPYING_FILE) is None:
             check_new_folder(self.root)
 
@@ -218,7 +223,7 @@ class UrlFiles(StoreFiles):
         yield
 
     def check_new(self) -> None:
-        """Raise a StoreError if there are objects that are no store's."""
+        """Raise a StoreError if objects of something else are here."""
         objects = (self.client.list_objects() or {}).keys() - {WRITING_FILE}
         if objects and self.read(COPYING_FILE) is None:
             raise StoreError(
@@ -269,9 +274,12 @@ def read_chunks(path: Path) -> Iterator[bytes]:
             while chunk := file.read(CHUNK):
                 yield chunk
     except OSError as error:
-        raise StoreError(
-            f"cannot read {path}: {error.strerror}; check its permissions and the disk"
-        ) from error
+        raise make_read_error(path, error) from error
+
+
+def make_read_error(path: Path, error: OSError) -> StoreError:
+    """Make the error for a file that cannot be read."""
+    return StoreError(f"cannot read {path}: {error.strerror}; check its permissions and the disk")
 
 
 def hash_file(path: Path) -> str:
@@ -292,6 +300,9 @@ def check_digest(source: StoreFiles, name: str, actual: str, expected: str) -> N
 
 
 def open_files(path: str | os.PathLike[str]) -> StoreFiles:
-    """Open the files of a store in a folder or at a URL."""
+    """Open the files of a store in a folder or at a URL.
+
+    For a mirror, these are the files at its URL, so that writing them changes the store there.
+    """
     url = find_url(path) or read_mirror_url(Path(path))
     return FolderFiles(Path(path)) if url is None else UrlFiles(url)

@@ -242,6 +242,7 @@ def test_the_summary_is_json_and_text(tmp_path, make_clip, recipe):
     [
         ("v/a.mp4", "a.mp4: no video", "v/a.mp4: no video"),
         ("a.mp4", "/in/a.mp4 has 1 frame", "a.mp4: /in/a.mp4 has 1 frame"),
+        ("a.mp4", "cannot be read: two\nlines", "a.mp4: cannot be read: two lines"),
         ("a\n\x1b.mp4", "a\\n\\x1b.mp4: no video", "a\\n\\x1b.mp4: no video"),
     ],
 )

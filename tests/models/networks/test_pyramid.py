@@ -227,8 +227,8 @@ def test_the_pooled_features_as_the_only_level():
 @pytest.mark.parametrize(
     ("taps", "message"),
     [
-        (("res3_1", "res6_0"), "no tap 'res6_0'; there are res2_0, res2_1, .* and features alone"),
-        (("features", "res5_1"), "no tap 'features'"),
+        (("res3_1", "res6_0"), "no tap 'res6_0'; there are res2_0, res2_1, .* or features alone"),
+        (("features", "res5_1"), "cannot combine 'features' with other taps"),
         ((), "none was named"),
         (("res5_1", "res3_1"), "from the finest to the top one, each once: res3_1, res5_1; got"),
         (("res5_1", "res5_1"), "each once: res5_1; got res5_1, res5_1"),

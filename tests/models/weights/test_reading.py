@@ -236,6 +236,24 @@ def test_safetensors_are_known_by_their_content(tmp_path):
     assert is_same(read_weights(tmp_path / "w.bin"), weights)
 
 
+@pytest.mark.parametrize("length", [int.from_bytes(b" [", "little"), 31_520])
+def test_safetensors_whose_length_looks_like_json(tmp_path, length):
+    path, name = tmp_path / "w.safetensors", "x" * (length - 100)
+    save_file({name: torch.ones(2)}, path)
+    short = length - int.from_bytes(path.read_bytes()[:8], "little")
+    save_file({name + "x" * short: torch.ones(2)}, path)
+    assert int.from_bytes(path.read_bytes()[:8], "little") == length
+    assert read_weights(path)[name + "x" * short].tolist() == [1, 1]
+
+
+def test_no_tensor_is_lost_with_its_prefix(tmp_path):
+    weights = {"a": torch.zeros(1), "module.a": torch.ones(1)}
+    assert is_same(read_weights(save(weights, tmp_path / "w.pth")), weights)
+    averaged = {"n_averaged": torch.ones(1), "module.a": torch.zeros(1)}
+    assert list(read_weights(save(averaged, tmp_path / "w.pth"))) == ["n_averaged", "a"]
+    assert read_weights(save({}, tmp_path / "w.pth")) == {}
+
+
 def test_a_read_network_computes_the_same(tmp_path):
     torch.manual_seed(0)
     network, other = (ResNet(18, width=4, num_classes=3).eval() for _ in range(2))

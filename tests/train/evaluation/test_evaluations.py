@@ -292,6 +292,13 @@ def test_frames_that_are_smaller_than_the_crops_are_refused(trained, make_store,
         make_evaluation(run, small, SETTINGS, {})
 
 
+def test_a_subset_without_videos_is_named(trained, monkeypatch):
+    store, run, _ = trained
+    monkeypatch.setattr(Store, "subset", lambda self, name: np.array([], np.int64))
+    with pytest.raises(UsageError, match="subset 'test' has no videos to score"):
+        make_evaluation(run, store, SETTINGS, {"testing.segments": "3"}, "empty")
+
+
 def test_python_has_the_arguments_of_the_command(trained):
     store, run, _ = trained
     results = train.evaluate(

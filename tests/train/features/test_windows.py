@@ -208,6 +208,7 @@ def test_windows_have_the_frame_stride_of_the_network(store, clips):
         (["--window", 4, "--placement", "centred"], "in a store, windows lie inside the video"),
         (["--window", 4, "--positions", 3], "give either --positions, which are evenly spaced, or"),
         (["--window", 4, "--clip-length", 4], "--clip-length and --window both"),
+        (["--stride", 4, "--clip-length", 4], "--clip-length has no effect with --stride, where"),
         (["--window", 4, "--last-frame", "drop"], "--last-frame has an effect only with --out"),
     ],
 )

@@ -254,6 +254,7 @@ def test_stated_results_are_kept_and_rows_cannot_be_set():
         ("Chi, Tian 2019, Tables 2 and 4", "1 and 4", "Chi, Tian 2019, Tables 1 and 4 (a)"),
         ("Chi, Tian 2019, the schedule of Table 1", "", "Chi, Tian 2019 (a)"),
         ("Du 2018, Tables 1(e)", "Fig. 3(b)", "Du 2018, Fig. 3(b) (a)"),
+        ("Du 2018, Fig. 3", "2(a)", "Du 2018, Table 2(a) (a)"),
         ("A. Clusters, §5.2", "5", "A. Clusters, Table 5 (a)"),
         ("", "5", "Table 5 (a)"),
         ("", "", "a"),

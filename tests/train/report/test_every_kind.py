@@ -131,10 +131,10 @@ def test_ids_that_are_cut_have_an_ellipsis(make_kind, videos):
 
 
 def test_groups_of_short_sets_are_named(make_kind, videos):
-    """Four features: three of the highest, and one in the middle."""
+    """Four features: three of the highest, and the lowest."""
     axes = FIGURES["heaviest"](Source(run=make_kind("CATNet"), store=videos))[0].figure.axes
     titles = [axis.get_title() for axis in axes[:POSITIONS]]
-    assert titles[0].startswith("highest\n") and titles[3].startswith("middle\n")
+    assert titles[0].startswith("highest\n") and titles[3].startswith("lowest\n")
     assert [title for title in titles if "\n" in title] == [titles[0], titles[3]]
 
 

@@ -287,6 +287,8 @@ def test_an_unfinished_or_damaged_phase(trained, sounds, tmp_path):
         ("testing.segments", "has no effect on a run on audio"),
         ("testing.fusion.odd", "has no effect on a run on audio"),
         ("seed", "cannot change after training"),
+        ("data.size", "cannot change after training"),
+        ("testing", "is a section, whose keys are set one by one"),
     ],
 )
 def test_settings_that_audio_does_not_have(key, reason):
@@ -299,3 +301,5 @@ def test_settings_that_audio_does_not_have(key, reason):
 def test_a_misspelt_test_setting_names_the_nearest():
     with pytest.raises(UsageError, match=r"no such setting; did you mean 'testing.views'\?"):
         change_test_settings(SimpleNamespace(recipe=tiny()), {"testing.vews": "1"})
+    with pytest.raises(UsageError, match=r"no such setting; did you mean 'testing.views'\?"):
+        change_test_settings(SimpleNamespace(recipe=tiny()), {"tseting.views": "1"})

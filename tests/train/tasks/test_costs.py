@@ -132,6 +132,20 @@ def test_a_non_local_branch_counts_its_blocks():
     assert costs["fusion"]["parameters"] == sum(costs[b]["parameters"] for b in ("rgb", "flow"))
 
 
+def test_uniform_non_local_blocks_do_not_cost_as_much_as_attention():
+    changes = {
+        "network.depth": "18", "network.width": "16", "network.positions": "[res4_1]",
+        "network.non_local": "[rgb]", "network.rgb_from": "rgb", "testing.controls": "[uniform]",
+        "phases": "{uniform: {only_last: true}}",
+    }  # fmt: skip
+    recipe = read_draft("kinetics_cma").change(changes).make_example()
+    costs = find_task(recipe).count_costs()
+    # The phase trains no block to RGB, and starts from the phase rgb, which trained the others.
+    difference = costs["iter_0/rgb"]["parameters"] - costs["uniform weights/rgb"]["parameters"]
+    channels = 16 * 4
+    assert difference == 2 * (channels * (channels // 2) + channels // 2)  # queries and keys
+
+
 def test_costs_of_table_2_of_the_cross_modality_paper():
     """Table 2 prints 1×, 2× and 1.8×; ResNet-50 has 4.09·10⁹ multiply-adds at 224 pixels."""
     costs = find_task(read_draft("kinetics_cma").make_example()).count_costs()

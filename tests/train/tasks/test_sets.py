@@ -471,3 +471,7 @@ def test_places_of_highest_middle_and_lowest_weight():
     assert [total[place] for column, place in places if column >= 7] == [3, 2, 1, 0]
     few = choose_features(np.array([1.0, 2.0], np.float32))
     assert sorted(place for _, place in few) == [0, 1]
+    four = choose_features(np.array([4.0, 3.0, 2.0, 1.0], np.float32))
+    assert sorted(four) == [(0, 0), (1, 1), (2, 2), (10, 3)]  # the lowest one is not in the middle
+    eight = choose_features(-np.arange(8, dtype=np.float32))
+    assert [place for column, place in eight if 3 <= column < 7] == [3]

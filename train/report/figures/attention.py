@@ -114,13 +114,13 @@ def choose_phase(run: Run, name: str | None = None) -> Phase:
     Args:
         run: The run.
         name: Name of the phase. Default: that of the paper's figures, the first one that trains RGB
-            with attention, or else the first with attention.
+            with CMA; or else the first that trains RGB with non-local blocks; or else the first.
 
     Returns:
         The phase.
 
     Raises:
-        NotApplicable: No phase of the run has attention, or the named one has none.
+        NotApplicable: No phase of the run has attention, or none that has is named so.
     """
     phases = list_attention_phases(run)
     if not phases:
@@ -131,7 +131,9 @@ def choose_phase(run: Run, name: str | None = None) -> Phase:
     matches = [phase for phase in phases if phase.name == name]
     if not matches:
         others = ", ".join(phase.name for phase in phases)
-        raise NotApplicable(f"--phase: {name!r} of {run.path} has no {KINDS}; {others} have")
+        raise NotApplicable(
+            f"--phase: expected a phase of {run.path} with {KINDS} ({others}), got {name!r}"
+        )
     return matches[0]
 
 
@@ -163,6 +165,7 @@ def open_second_network(source: Source, run: Run) -> AskedNetwork:
 
     Raises:
         NotApplicable: The run has no attention, or does not fit the store.
+        RunError: The phase is not finished.
     """
     assert source.store is not None
     names = [phase.name for phase in list_attention_phases(run)]
@@ -258,11 +261,13 @@ def check_pictures(
     for asked, other in zip(networks[1:], others, strict=True):
         streams = [stream for stream in ("rgb", "flow") if stream in first]
         same = [first[s].shape[0] == other[s].shape[0] for s in streams]
+        # Stacks of flow of other lengths begin with the same field, x and y.
         same += [torch.equal(first[s][:, :2], other[s][:, :2]) for s in streams if all(same)]
         if all(same):
             continue
+        # Nothing but the data settings decides which pictures of a video a run validates on.
         ours, theirs = (asdict(network.recipe.data) for network in (networks[0], asked))
-        changed = describe_changes(ours, theirs) or "different splits"
+        changed = describe_changes(ours, theirs)
         raise NotApplicable(
             f"--against: {asked.run.path} sees other pictures of {id!r} ({changed}), so "
             "its points would not be the same; compare runs with the same segments and crops"

@@ -76,7 +76,7 @@ def draw_weights(source: Source) -> list[Drawing]:
         A figure for each modality.
 
     Raises:
-        NotApplicable: There is no store, or the network has no attention over sets.
+        NotApplicable, UsageError, RunError: As in `compute_weights`.
     """
     drawings = []
     for modality, computed in compute_weights(source).items():
@@ -97,12 +97,10 @@ def draw_weights(source: Source) -> list[Drawing]:
             below.set(xticks=[], ylabel="unit")
         caption = (
             f"Attention weights of {modality} in {len(videos)} videos: a row for each unit, and a "
-            "column for each feature. Lighter means a higher weight."
+            "column for each feature. Lighter means a higher weight within the same video."
         )
         if any(video[2].shape[1] > MAX_COLUMNS for video in computed):
-            caption += (
-                f" Of more than {MAX_COLUMNS} features, {MAX_COLUMNS} evenly spaced ones are shown."
-            )
+            caption += f" At most {MAX_COLUMNS} evenly spaced features of a video are shown."
         drawings.append(Drawing(name=f"weights_{modality}", caption=caption, figure=figure))
     return drawings
 
@@ -126,8 +124,8 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         A figure for each modality whose videos can be shown.
 
     Raises:
-        NotApplicable: There is no store, the network has no attention over sets, or the store has
-            no frames of the videos.
+        NotApplicable: As in `compute_weights`, or the store has no frames of the videos.
+        UsageError, RunError: As in `compute_weights`.
     """
     drawings = []
     for modality, videos in compute_weights(source).items():
@@ -160,8 +158,9 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         advice = ""
         if source.store.header.dataset == DATASET:
             advice = (
-                f"; they are drawn from the digits of MNIST that the store was built with, which "
-                f"are not in {data_root() / 'mnist'} (set FLOWKIT_DATA to the folder of mnist)"
+                f"; they are drawn from the seed in {source.store.location}.json and the digits of "
+                f"MNIST in {data_root() / 'mnist'}, one of which is missing, or not what the store "
+                "was built with (set FLOWKIT_DATA to the folder of mnist)"
             )
         raise NotApplicable(f"{source.store.location} has no frames of the videos to show{advice}")
     return drawings
@@ -169,6 +168,8 @@ def draw_heaviest(source: Source) -> list[Drawing]:
 
 def choose_features(total: F32) -> list[tuple[int, int]]:
     """Choose the features with the highest, middle and lowest sums of weights.
+
+    The middle of a short set has what the two other groups leave.
 
     Args:
         total: (L,) sum of the weights of each feature.
@@ -178,8 +179,8 @@ def choose_features(total: F32) -> list[tuple[int, int]]:
     """
     order = np.argsort(-total, kind="stable")
     middle = max(0, (len(order) - MIDDLE) // 2)
-    groups = (order[:HIGHEST], order[middle : middle + MIDDLE], order[-LOWEST:])
-    starts, seen, chosen = (0, HIGHEST, HIGHEST + MIDDLE), set(), []
+    groups = (order[:HIGHEST], order[-LOWEST:], order[middle : middle + MIDDLE])
+    starts, seen, chosen = (0, HIGHEST + MIDDLE, HIGHEST), set(), []
     for start, group in zip(starts, groups, strict=True):
         for column, feature in enumerate(group.tolist()):
             if feature not in seen:
@@ -210,8 +211,10 @@ def compute_weights(source: Source) -> dict[str, list[tuple[str, Sequence[U8], F
         empty list), and the weights (N, L) of N units over L features.
 
     Raises:
-        NotApplicable: There is no store, or the network has no attention over sets.
+        NotApplicable: There is no store, the network has no attention over sets, or the videos have
+            no features.
         UsageError: A named video is not in the subset, or the run has no such phase.
+        RunError: The phase is not finished.
     """
     recipe, store = source.run.recipe, source.store
     if not isinstance(recipe, FeatureSetRecipe) or recipe.sets.method not in ATTENTION_METHODS:
@@ -288,8 +291,7 @@ def load_feature_images(store: Store, row: int, name: str) -> Sequence[U8]:
         name: Name of the features.
 
     Returns:
-        An image for each feature; empty if the store has no RGB, or if the digits of Flash-MNIST
-        have changed.
+        An image for each feature; empty if `list_feature_frames` or `render_frames` finds none.
     """
     video = store[row]
     if store.header.dataset == DATASET:
@@ -318,8 +320,10 @@ def list_feature_frames(store: Store, row: int, name: str) -> list[int]:
             return []
         audio = store.recipe.audio or LogMelRecipe()
         seconds = positions * audio.patch * audio.hop_seconds
-        # A frame is shown until the next one; times are rounded to microseconds.
-        positions = np.searchsorted(video.times(), seconds + 1e-6, side="right") - 1
+        # A frame is shown until the next one; times are rounded to microseconds, start at 0, and
+        # descend where timestamps are wrong.
+        times = np.maximum.accumulate(video.times())
+        positions = np.searchsorted(times, seconds + 1e-6, side="right") - 1
     return [min(int(t), video.num_frames - 1) for t in positions]
 
 
@@ -331,15 +335,16 @@ def render_frames(store: Store, id: str) -> Sequence[U8]:
         id: Id of the video.
 
     Returns:
-        The frames; empty if the digits are missing or not those of the store.
+        The frames; empty if the digits, or the file with the seed, are not those of the store.
     """
     facts_file = store.path.with_name(f"{store.path.name}.json")
     try:
         facts = json.loads(facts_file.read_bytes())
+        seed, source = facts["seed"], facts["source"]
         digits = {split: read_digits(data_root() / "mnist", split) for split in SPLITS}
-    except (OSError, ValueError, FlowkitError):
+    except (OSError, ValueError, KeyError, TypeError, FlowkitError):
         return []
-    videos = FlashMNIST(digits, seed=facts["seed"])
-    if digest_digits(videos).digest != facts["source"]:
+    videos = FlashMNIST(digits, seed=seed)
+    if digest_digits(videos).digest != source:
         return []
     return list(videos.frames(*videos.find_video(id)))

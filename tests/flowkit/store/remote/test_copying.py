@@ -214,3 +214,14 @@ def test_what_cannot_be_copied(local, s3, tmp_path, make_store):
     with pytest.raises(StoreError, match=re.escape(f"make it with `flowkit index {local}`")):
         copy_store(local, "s3://bucket/z")
     assert not any(name.startswith("z/") for name in s3.objects)
+
+
+def test_files_and_folders_that_cannot_be_read(local, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FormatError, match=r"file: expected a store's folder, got a file"):
+        copy_store(local, tmp_path / "file")
+    with pytest.raises(FormatError, match=r"file: expected a store, found no store.json"):
+        copy_store(tmp_path / "file", tmp_path / "copy")
+    (tmp_path / "odd/store.json").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"cannot read .*odd/store\.json: Is a directory; check"):
+        copy_store(tmp_path / "odd", tmp_path / "copy")

@@ -108,7 +108,7 @@ def test_the_phase_of_the_paper_or_another_one(make_run, store):
     weights = expected.read_weights(expected.find_query(POINT))
     assert read_heat(axes[2]).max() == pytest.approx(weights.max())
     for name in ("rgb", "iter_4"):
-        words = f"--phase: '{name}' of .* has no .*; iter_1, iter_2, iter_3 have"
+        words = rf"--phase: expected a phase of .* \(iter_1, iter_2, iter_3\), got '{name}'"
         with pytest.raises(NotApplicable, match=words):
             draw_attention(Source(run=run, store=store, phase=name))
 

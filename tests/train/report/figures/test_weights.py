@@ -10,7 +10,12 @@ from flowkit.store import Video
 from train.flash_mnist.store import DATASET
 from train.report.figures import FIGURES, Source
 from train.report.figures.drawing import NotApplicable
-from train.report.figures.weights import MAX_COLUMNS, choose_columns, list_feature_frames
+from train.report.figures.weights import (
+    MAX_COLUMNS,
+    choose_columns,
+    list_feature_frames,
+    render_frames,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +24,7 @@ from train.report.figures.weights import MAX_COLUMNS, choose_columns, list_featu
         ("rgb", None, 5.0, [0, 2, 4, 9]),
         ("audio", None, 2.0, [0, 3, 7, 9]),  # patch 2 begins after 1.92 s
         ("audio", [0, 1, 1.91, 1.93, 3, 4, 5, 6, 7, 8], 0.0, [0, 2, 4, 9]),
+        ("audio", [0, 2.5, -0.5, 1.9, 3, 4, 5, 6, 7, 8], 0.0, [0, 0, 4, 9]),  # wrong timestamps
         ("audio", None, 0.0, []),
     ],
 )
@@ -43,7 +49,7 @@ def test_many_features_are_shown_by_some_of_them(make_kind, videos, monkeypatch)
     monkeypatch.setattr("train.report.figures.weights.MAX_COLUMNS", 2)
     (drawing, *_) = FIGURES["weights"](Source(run=make_kind("CATNet"), store=videos))
     assert drawing.figure.get_size_inches()[0] < 2
-    assert "2 evenly spaced ones are shown" in drawing.caption
+    assert "At most 2 evenly spaced features of a video are shown" in drawing.caption
 
 
 def test_only_frames_that_are_shown_are_decoded(make_kind, videos, monkeypatch):
@@ -55,11 +61,20 @@ def test_only_frames_that_are_shown_are_decoded(make_kind, videos, monkeypatch):
     assert len(decoded) == 4  # two of each of two modalities, which have four features
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"seed": 0}'])
+def test_damaged_facts_of_flash_mnist_give_no_frames(monkeypatch, tmp_path, content):
+    monkeypatch.setattr("train.report.figures.weights.read_digits", lambda folder, split: None)
+    (tmp_path / "S.json").write_text(content)
+    assert render_frames(SimpleNamespace(path=tmp_path / "S"), "train/0000/000") == []
+
+
 def test_missing_digits_of_flash_mnist_are_named(monkeypatch, tmp_path):
     """A store may have been built with --data."""
     monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path))
     computed = {"look": [("v", [], np.ones((1, 5), np.float32))]}
     monkeypatch.setattr("train.report.figures.weights.compute_weights", lambda source: computed)
     store = SimpleNamespace(location="S", header=SimpleNamespace(dataset=DATASET))
-    with pytest.raises(NotApplicable, match=f"digits of MNIST .*{tmp_path}/mnist"):
+    with pytest.raises(
+        NotApplicable, match=rf"S\.json and the digits of MNIST in {tmp_path}/mnist"
+    ):
         FIGURES["heaviest"](Source(run=None, store=store))
