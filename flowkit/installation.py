@@ -59,6 +59,9 @@ def find_clashing_distributions(path: list[str] | None = None) -> list[ClashingD
 
     Args:
         path: Folders to search, as in ``sys.path`` (the default).
+
+    Returns:
+        One for each name and folder: its metadata may be found twice.
     """
     others: dict[tuple[str, Path], ClashingDistribution] = {}
     for installed in distributions(path=sys.path if path is None else path):

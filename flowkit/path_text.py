@@ -1,9 +1,9 @@
 """Convert between file names, which are bytes, and the text of ids and messages.
 
 Python decodes the bytes of a file name with the locale's encoding, so the same file has a different
-``str`` under ``LC_ALL=C`` or ISO-8859-1 than under a UTF-8 locale. Ids, labels and everything that
-a store keeps must not depend on the locale, so this module always reads names as UTF-8. A ``Path``
-keeps the locale's decoding, because that is what opens the file.
+``str`` under an ISO-8859-1 locale than under a UTF-8 one. Ids, labels and everything that a store
+keeps must not depend on the locale, so this module always reads names as UTF-8. A ``Path`` keeps
+the locale's decoding, because that is what opens the file.
 
 Python represents a byte that it cannot decode by a surrogate, a character that no encoding can
 write. Importing this module registers `escape_unencodable` as an error handler, with which such
@@ -55,7 +55,10 @@ def printable_path(path: str | os.PathLike[str]) -> str:
     Returns:
         The text; bytes that are not UTF-8 are written as ``\xff``.
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError as error:  # not decoded by the locale, so it is text already
+        return replace_surrogates(error.object)
 
 
 def argument_to_text(argument: str) -> str:
@@ -100,12 +103,14 @@ def escape_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
         error: The encoding error.
 
     Returns:
-        The bytes to write, and the index where encoding continues. Surrogates are replaced as by
+        What to write, and the index where encoding continues. Surrogates are replaced as by
         :func:`replace_surrogates`; all that cannot be encoded becomes an escape such as ``\u20ac``.
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
     replacement = replace_surrogates(error.object[error.start : error.end])
+    if error.encoding == "charmap":  # one of many encodings, and only ASCII is in all of them
+        return replacement.encode("ascii", "backslashreplace").decode(), error.end
     return replacement.encode(error.encoding, "backslashreplace"), error.end
 
 

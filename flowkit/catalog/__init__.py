@@ -58,8 +58,12 @@ def load_catalog(path: Path | None = None) -> dict[str, Dataset]:
     path = find_catalog(path)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise CatalogError(f"cannot read the catalogue {path}: {error}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise CatalogError(
+            f"cannot read the catalogue {path}: expected UTF-8 text, got {error}; save it as UTF-8"
+        ) from error
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise CatalogError(f"{path} is not valid YAML: {reason}") from error
@@ -83,7 +87,7 @@ def find_dataset(
     """Find a dataset by name.
 
     ``kinetics`` means its default variant, 400. ``kinetics-600``, ``kinetics600`` and ("kinetics",
-    "600") are the same dataset.
+    "600") are the same dataset. Upper and lower case are the same.
 
     Args:
         name: Name of the dataset, with or without the variant.
@@ -100,7 +104,10 @@ def find_dataset(
     variants = (dataset for dataset in catalog.values() if dataset.name == name)
     default = next(variants, None)
     wanted = f"{name}-{variant}" if variant else default.full_name if default else name
-    names_by_normal_form = {normalize_name(full_name): full_name for full_name in catalog}
+    names_by_normal_form = {
+        **{normalize_name(entry.name): entry.full_name for entry in reversed([*catalog.values()])},
+        **{normalize_name(full_name): full_name for full_name in catalog},
+    }
     full_name = wanted if wanted in catalog else names_by_normal_form.get(normalize_name(wanted))
     if full_name is None:
         source = next(iter(catalog.values())).catalog if catalog else FILE_NAME

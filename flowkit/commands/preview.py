@@ -36,6 +36,7 @@ def preview(
     \b
     flowkit preview S                         the first video, as preview.png
     flowkit preview S v_Archery_g01_c01 -o archery.mp4
+    flowkit preview S ID1 ID2 -o two.png      a strip of each of these videos
     flowkit preview S --sheet -o classes.png
     flowkit preview S --grid -o readme.png
     """
@@ -63,9 +64,11 @@ def preview(
 
 
 def report_absent_classes(store: "Store", video_ids: list[str]) -> None:
-    """Say on stderr how many classes are shown, if the limit leaves some out."""
-    shown = len({label.name for id in video_ids for label in store[id].labels})
+    """Say on stderr how many classes are shown, if the limit leaves out some that have videos."""
+    shown = {label.name for id in video_ids for label in store[id].labels}
     total = len(store.classes)
-    if MAX_CLASSES <= shown < total:  # below the limit, the other classes have no videos
-        message = f"{shown} of {total} classes are shown; to choose others, name videos"
+    if MAX_CLASSES <= len(shown) < total and any(
+        label.name not in shown for id in store for label in store[id].labels
+    ):
+        message = f"{len(shown)} of {total} classes are shown; to choose others, name videos"
         click.echo(message, err=True)

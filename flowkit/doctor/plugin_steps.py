@@ -32,7 +32,7 @@ def list_plugin_steps(
     Returns:
         The steps, sorted by their topics, which are the names of the entry points.
     """
-    # Two installations of a package may register the same entry point twice.
+    # Two packages may use the same name; only one of their steps is listed then.
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
     return [
         make_step(entries[name], store_path, folder / name, required_topics)

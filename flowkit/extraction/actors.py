@@ -2,8 +2,8 @@
 
 Each lane of an actor has a worker, which extracts one video at a time. On CPUs an actor uses one
 core and has one lane. On GPUs an actor uses one GPU and some cores, with one lane for each of these
-cores: while some lanes decode, encode and write, others compute flow on the GPU. All actors use as
-many cores, which is the smallest number of cores for each GPU that a node has.
+cores: while some lanes decode, encode and write, others compute flow on the GPU. All actors use the
+same number of cores: that of the node with the fewest cores for each of its GPUs.
 """
 
 import time
@@ -14,7 +14,7 @@ from typing import Any
 from flowkit.errors import FlowkitError
 from flowkit.extraction.tasks import WorkerTask
 from flowkit.flow import BACKENDS
-from flowkit.flow.learned.device import CUDA
+from flowkit.flow.learned.device import CPU, CUDA
 
 
 @dataclass(eq=False)
@@ -74,7 +74,10 @@ class PoolSize:
 
 
 def uses_gpu(backend: str) -> bool:
-    """Return whether a flow backend computes on a GPU; "" means no backend."""
+    """Return whether a flow backend computes on a GPU; "" means no backend.
+
+    The backend of learned flow is its device, which is `CUDA` for a GPU.
+    """
     return backend == CUDA or (backend in BACKENDS and BACKENDS[backend].gpu)
 
 
@@ -89,8 +92,11 @@ def choose_size(
         requested_workers: Number of workers that the user asked for; None for one per core.
         tasks: Number of tasks.
 
+    Returns:
+        The size of the pool.
+
     Raises:
-        FlowkitError: The backend needs a GPU and no node has one.
+        FlowkitError: The backend needs a GPU, and no node with a core has one.
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     if not uses_gpu(backend):
@@ -103,7 +109,8 @@ def choose_size(
     if gpus == 0:
         raise FlowkitError(
             f"backend {backend!r} computes on GPUs, and Ray knows of none with a CPU core: "
-            "start its nodes with --num-gpus and --num-cpus, or use --backend numba"
+            "start its nodes with --num-gpus and --num-cpus, or use --backend "
+            f"{CPU if backend == CUDA else 'numba'}"
         )
     share = max(1, min(int(resources["CPU"] // resources["GPU"]) for resources in with_gpu))
     workers = max(1, min(requested_workers or gpus * share, gpus * share, tasks))

@@ -1,4 +1,4 @@
-"""Define the steps that all runs share which compute something from each of many videos.
+"""Define the steps of a run that computes something from each of many videos.
 
     open ─ lock ─ recover what a killed run left ─ plan ─ execute ─ complete
 
@@ -58,7 +58,7 @@ class FolderRun(ABC):
     """
 
     counted: ClassVar[str] = "pairs"
-    """Field of an outcome that the progress bar counts."""
+    """Field of an `Outcome` whose rate per second the progress bar shows."""
     lanes: int | None = None
     """Number of videos that share the GPU of this process. None: one for each core."""
 
@@ -92,6 +92,7 @@ class FolderRun(ABC):
                     raise DiskFullError(f"{full} ({need})") from full
                 raise
             finally:
+                # Before `complete`, which may upload: rates of the work are computed from it.
                 summary.wall_seconds = time.monotonic() - self.started
             self.complete(work)
         if error is not None:
@@ -103,7 +104,7 @@ class FolderRun(ABC):
 
     @property
     def result_folder(self) -> Path:
-        """Return the folder that messages name: the one that the user gave."""
+        """Return the folder of the results, which messages name; by default it is `root`."""
         return self.root
 
     def record_rejected(
@@ -229,10 +230,14 @@ class FolderRun(ABC):
     def make_failure(self, outcome: Outcome) -> Failure:
         """Describe a video that failed, for ``failures.jsonl``."""
 
-    def watch(self, interrupt: Interrupt) -> None:  # noqa: B027 (only a store may have uploads)
-        """Prepare to end the run early; called before the tasks are executed."""
+    def watch(self, interrupt: Interrupt) -> None:  # noqa: B027 (by default, nothing does)
+        """Let something other than the user end the run early; called before the first task.
 
-    def save_progress(self) -> None:  # noqa: B027 (only a store has something to do here)
+        Args:
+            interrupt: Its method ``request_stop`` ends the run.
+        """
+
+    def save_progress(self) -> None:  # noqa: B027 (by default, there is nothing to do)
         """Make the results so far visible to readers; called now and then during a long run."""
 
     def save_on_full_disk(self) -> None:  # noqa: B027

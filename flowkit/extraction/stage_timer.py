@@ -27,7 +27,11 @@ class StageTimer:
 
     @contextmanager
     def enter_stage(self, stage: str) -> Iterator[None]:
-        """Add the time spent in the context to a stage, the name of a field of `Seconds`."""
+        """Add the time spent in the context to a stage, the name of a field of `Seconds`.
+
+        If the context raises an exception, nothing is added: the seconds of a video that fails are
+        not used.
+        """
         start = time.perf_counter()
         with self._gpu_timer.enter_stage(stage):
             yield

@@ -29,14 +29,15 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
     Args:
         root: Folder of the store.
         view: The open store.
-        video: The video.
+        video: A video of this store.
     """
     flow = view.store.recipe.flow
     motion = video.motion
-    neighbours = find_neighbours(view, video)
-    times, interval, times_error = list_times(video)
     row = view.store.find(video.id)
-    patches = 0 if row is None else view.store.index.count("audio", row)
+    assert row is not None
+    neighbours = find_neighbours(view, row)
+    times, interval, times_error = list_times(video)
+    patches = view.store.index.count("audio", row)
     hop_seconds = (view.store.recipe.audio or LogMelRecipe()).hop_seconds
     return {
         "version": view.version,
@@ -74,10 +75,8 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
     }
 
 
-def find_neighbours(view: StoreView, video: Video) -> tuple[str | None, str | None]:
-    """Return the keys of the videos before and after a video, in the order of ids."""
-    row = view.store.find(video.id)
-    assert row is not None
+def find_neighbours(view: StoreView, row: int) -> tuple[str | None, str | None]:
+    """Return the keys of the videos before and after a row of the index; its order is by id."""
     ids = view.store.ids
     previous = make_key(ids[row - 1]) if row > 0 else None
     following = make_key(ids[row + 1]) if row + 1 < len(ids) else None
@@ -88,10 +87,10 @@ def list_times(video: Video) -> tuple[list[float] | None, float | None, str | No
     """List when each frame is shown.
 
     Returns:
-        The times in seconds, and None; or None, and the seconds from each frame to the next where
-        that is constant to `TIME_PRECISION`, since the list of an hour has 100,000 numbers. A
-        video without frames, or with neither times nor a frame rate, has an empty list. Then the
-        error if the times are damaged, with an empty list; None without one.
+        The times in seconds, the interval and the error, of which those that do not apply are None.
+        Times of a constant rate are given as the seconds from each frame to the next, because the
+        list of an hour has 100,000 numbers. The list is empty for a video without frames, or with
+        neither times nor a frame rate, and beside the error if the times are damaged.
     """
     try:
         times = video.times()
@@ -100,8 +99,8 @@ def list_times(video: Video) -> tuple[list[float] | None, float | None, str | No
     except CorruptError as error:
         return [], None, " ".join(str(error).split())
     if len(times) > 1:
-        interval = float(times[-1] - times[0]) / (len(times) - 1)
-        even = times[0] + interval * np.arange(len(times))
+        interval = float(times[-1]) / (len(times) - 1)
+        even = interval * np.arange(len(times))
         if interval > 0 and np.abs(times - even).max() <= TIME_PRECISION:
             return None, interval, None
     return np.round(times, 6).tolist(), None, None
@@ -119,8 +118,8 @@ def measure_motion(view: StoreView, video: Video) -> dict[str, Any]:
 
     Returns:
         The frames of the fields, none for a video without flow; their mean length in pixels, None
-        where a field is damaged; and a scale for colours, None without fields: nine fields of ten
-        have at most 2 % of their pixels above it.
+        where a field is damaged; and the length at which a scale of colours ends, in pixels, None
+        without fields: nine fields of ten have at most 2 % of their pixels above it.
     """
     fields = video.flow_frames
     count = min(len(fields), MOTION_SAMPLES)

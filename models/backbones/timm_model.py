@@ -77,7 +77,8 @@ def check_name(name: str) -> None:
 class TimmModel(Backbone):
     """An image model of timm without its classifier, with random weights.
 
-    Its only step, ``features``, is timm's ``forward_features``; there are no taps.
+    Its only step, ``features``, is timm's ``forward_features``. It has no taps, so no attention can
+    be inserted.
 
     Attributes:
         model: timm's model, whose parameters have timm's names.
@@ -98,8 +99,8 @@ class TimmModel(Backbone):
             name: timm's name, without `PREFIX`; the tag of weights decides only the input.
 
         Raises:
-            ValueError: timm has no model of this name, or the model cannot process square RGB
-                images.
+            ValueError: timm has no model of this name, or the model has no classifier, or does not
+                take square RGB images.
             ImportError: timm cannot be imported.
         """
         super().__init__()
@@ -109,8 +110,8 @@ class TimmModel(Backbone):
         head = getattr(self.model, "forward_head", None)
         if head is None or "pre_logits" not in signature(head).parameters:
             raise ValueError(
-                f"{PREFIX}{name} computes no features before a classifier, since it has none: use "
-                "another model of timm"
+                f"{PREFIX}{name} computes no features before a classifier, since it has no "
+                "classifier: use another model of timm"
             )
         config = self.model.pretrained_cfg
         channels, height, width = config["input_size"]
@@ -124,8 +125,8 @@ class TimmModel(Backbone):
         )
         self.num_features = int(self.model.head_hidden_size)
         self.taps: dict[str, int] = {}
-        self.dropout = nn.Dropout(0.0)
-        self.fc = None
+        self.dropout = nn.Dropout(0.0)  # every backbone has one
+        self.fc = None  # the last layer of a `Backbone`: none
 
     def steps(self) -> Iterator[tuple[str, Step]]:
         """List the only step.
@@ -145,7 +146,8 @@ class TimmModel(Backbone):
             Features; their shape depends on the model.
 
         Raises:
-            ValueError: The model cannot process images of this size; many transformers have one.
+            ValueError: The model cannot process images of this size; many transformers are made
+                for one size.
         """
         try:
             features: Tensor = self.model.forward_features(x)

@@ -90,6 +90,9 @@ def test_where_the_catalogue_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
     assert list(load_catalog(write(other, {"yours": ENTRY}))) == ["yours"]
     with pytest.raises(CatalogError, match=r"cannot read the catalogue .*gone\.yaml"):
         load_catalog(tmp_path / "gone.yaml")
+    (tmp_path / "latin.yaml").write_bytes("größe: {}\n".encode("latin-1"))
+    with pytest.raises(CatalogError, match=r"latin\.yaml: expected UTF-8 text, .*save it as UTF-8"):
+        load_catalog(tmp_path / "latin.yaml")
 
 
 @pytest.mark.parametrize(
@@ -184,6 +187,8 @@ def test_repeated_keys_and_broken_yaml(tmp_path: Path) -> None:
         ("kinetics", None, "kinetics-400"),
         ("kinetics", "600", "kinetics-600"),
         ("kinetics-700", None, "kinetics-700"),
+        ("Kinetics", None, "kinetics-400"),
+        ("Kinetics", "700", "kinetics-700"),
         ("Kinetics600", None, "kinetics-600"),
         ("UCF-101", None, "ucf101"),
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flowkit.path_text import (
+    ESCAPE_HANDLER,
     argument_to_text,
     path_to_text,
     printable_path,
@@ -288,7 +289,20 @@ def test_texts_and_paths() -> None:
     assert path_to_text("caf\udce9") == "caf\udce9"
     assert text_to_path("caf\udce9/ü") == Path("caf\udce9/ü")
     assert printable_path("caf\udce9/ü") == "caf\\xe9/ü"
+    assert printable_path("a\ud800/ü") == "a\\xed\\xa0\\x80/ü"  # no locale can encode it
     assert argument_to_text("日\udce9") == "日\udce9"
     assert replace_surrogates("日\udce6\udc97\udca5\udce9") == "日日\\xe9"
     assert replace_surrogates("a\ud800") == "a\\xed\\xa0\\x80"
     replace_surrogates("\ud800\udce9").encode()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "iso8859-2", "koi8-r", "cp437", "cp037"])
+def test_every_encoding_has_escapes_for_what_it_cannot_write(encoding: str) -> None:
+    """Codecs with a table, such as ISO-8859-2, do not say in their errors which one they are."""
+    text = "a\x85\xa9ÿ€日\udce9\udcc2\udca9z"
+    printed = text.encode(encoding, ESCAPE_HANDLER).decode(encoding)
+    for character in replace_surrogates(text):
+        escape = character.encode("ascii", "backslashreplace").decode()
+        assert printed.startswith((character, escape))
+        printed = printed.removeprefix(character).removeprefix(escape)
+    assert printed == ""

@@ -1,7 +1,9 @@
 """Compute the features of batches of video chunks with one network on one device.
 
-A chunk is a run of positions of one video, with the images that they need: a `VideoChunk` of
-flowkit/datasets/views.py. Neighbouring chunks of a video share images, which are kept.
+A chunk is a `VideoChunk` of flowkit/datasets/views.py: consecutive starts in one video, and the
+images that they need. A start is where a snippet or clip is read, and each of its crops is a view.
+Neighbouring chunks of a long video share images, which are kept on the device. Such a chunk is a
+batch of its own; batches of several chunks have whole videos (`pack_chunks`), and keep nothing.
 """
 
 from collections.abc import Generator, Iterable
@@ -38,7 +40,7 @@ class Embedder:
         self._device = torch.device(setup.device)
         self._network: FeatureNetwork | None = None
         self._loader: BatchLoader | None = None
-        self._kept_images = torch.empty(0)  # images that the next chunk of the video needs too
+        self._kept_images = torch.empty(0)  # of the last chunk, if its video has another
 
     def network(self) -> FeatureNetwork:
         """Return the network on its device, loading it at the first call.
@@ -64,35 +66,35 @@ class Embedder:
     ) -> Generator[tuple[list[VideoChunk], F32, dict[int, str]], None, None]:
         """Yield each batch with its features and its read errors.
 
-        Results are yielded one batch late, so that a GPU already has the next batch while the
-        features of the last one are copied.
+        Results are yielded one batch late, so that a GPU computes the next batch while the caller
+        has the features of the last one.
 
         Yields:
             The batch; its features, float32 (starts of all chunks × views, dimension); and the
             reasons why chunks could not be read, by index in the batch.
         """
-        waiting: tuple[list[VideoChunk], torch.Tensor, dict[int, str]] | None = None
+        waiting: tuple[Any, ...] | None = None
         with Prefetcher(self._load(batches)) as items:
             for batch, item in zip(batches, items, strict=False):
                 if self._stop.is_set():
                     break
-                vectors = self.embed(batch, item["images"])
+                copy = start_copy(self.embed(batch, item["images"]))
                 if waiting is not None:
-                    yield copy_to_cpu(*waiting)
-                waiting = batch, vectors, item["errors"]
+                    yield finish_copy(*waiting)
+                waiting = batch, copy, item["errors"]
         if waiting is not None:
-            yield copy_to_cpu(*waiting)
+            yield finish_copy(*waiting)
 
     def embed(self, batch: list[VideoChunk], images: torch.Tensor) -> torch.Tensor:
-        """Compute the features of a batch, float32 on the device; there may be none."""
+        """Compute the features of a batch: float32 on the device, or an empty tensor on the CPU."""
         network = self.network()
         images = images.to(self._device, non_blocking=True)
         if not batch[0].is_first:
-            kept = torch.from_numpy(batch[0].kept).to(self._device)
+            kept = torch.from_numpy(batch[0].kept).to(self._device, non_blocking=True)
             images = torch.cat([self._kept_images[kept], images])
         if not batch[-1].is_last:
             self._kept_images = images
-        index = torch.from_numpy(concatenate_indices(batch)).to(self._device)
+        index = torch.from_numpy(concatenate_indices(batch)).to(self._device, non_blocking=True)
         if not len(index):
             return torch.empty(0, network.recipe.dimension)
         inputs = assemble_views(images, index, network.is_3d)
@@ -114,11 +116,32 @@ class Embedder:
         return self._loader.load(batches)
 
 
-def copy_to_cpu(
-    batch: list[VideoChunk], vectors: torch.Tensor, faults: dict[int, str]
+def start_copy(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    """Start to copy features to the CPU, before the GPU is given the next batch.
+
+    A copy that is started later would wait for that batch, because a stream works in order.
+
+    Returns:
+        The copy, and the event after which it is complete; None if it is already.
+    """
+    if not vectors.is_cuda:
+        return vectors, None
+    copy = vectors.to("cpu", non_blocking=True)  # into pinned memory
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(vectors.device))
+    return copy, event
+
+
+def finish_copy(
+    batch: list[VideoChunk],
+    copy: tuple[torch.Tensor, torch.cuda.Event | None],
+    errors: dict[int, str],
 ) -> tuple[list[VideoChunk], F32, dict[int, str]]:
-    """Copy the features of a batch to the CPU, waiting for the GPU."""
-    return batch, vectors.cpu().numpy(), faults
+    """Wait for what `start_copy` returned, and return it as an array with its batch and errors."""
+    vectors, event = copy
+    if event is not None:
+        event.synchronize()
+    return batch, vectors.numpy(), errors
 
 
 def concatenate_indices(batch: list[VideoChunk]) -> npt.NDArray[np.int64]:

@@ -26,7 +26,7 @@ from train.tasks.audio import AudioTask
 from train.tasks.backbones import NETWORKS
 from train.tasks.networks import load_phase_network
 from train.tasks.weight_search import find_weight_file
-from train.tasks.weights import get_backbone, has_prefix, select_backbone_weights
+from train.tasks.weights import get_backbone, select_backbone_weights
 
 
 def load_feature_network(options: NetworkOptions) -> FeatureNetwork:
@@ -87,8 +87,8 @@ def load_from_run(options: NetworkOptions) -> FeatureNetwork:
         backbone = get_backbone(load_phase_network(run, phase, stream), stream)
     network, data = recipe.network, recipe.data
     depth = str(network.depth) if network.backbone == "resnet" else ""
-    images = (data.flow_length, 1) if stream == "flow" else (1, 1)
-    length, stride = (data.clip.length, data.clip.stride) if data.clip else images
+    snippet_length = data.flow_length if stream == "flow" else 1
+    length, stride = (data.clip.length, data.clip.stride) if data.clip else (snippet_length, 1)
     return build_feature_network(
         options,
         backbone,
@@ -113,7 +113,8 @@ def choose_stream(
         The recipe and the stream.
 
     Raises:
-        UsageError: The run has no network of this stream, or it has attention blocks.
+        UsageError: The run has no network of this stream, or several and none is requested; or it
+            was trained on features, or with attention.
     """
     recipe = run.recipe
     if isinstance(recipe, FeatureSetRecipe):
@@ -150,7 +151,9 @@ def choose_phase(run: Run, stream: StreamName, split: int | None) -> Phase:
     splits = run.recipe.splits
     if (split is None) == bool(splits) or (splits and split not in splits):
         expected = f"--split of {', '.join(map(str, splits))}" if splits else "no --split"
-        raise UsageError(f"{run.path}: expected {expected}, got {split}")
+        raise UsageError(
+            f"{run.path}: expected {expected}, got {'none' if split is None else split}"
+        )
     return next(phase for phase in list_split_phases(run.recipe, split) if phase.branch == stream)
 
 
@@ -208,9 +211,8 @@ def load_backbone(
         WeightsError: The weights do not fit.
     """
     weights = read_weights(path)
-    branch: StreamName = (
-        "flow" if requested_stream == "flow" or not has_prefix(weights, "rgb.") else "rgb"
-    )
+    # Only names of weights from a run begin with a branch; if it has one branch, that is used.
+    branch: StreamName = "flow" if requested_stream == "flow" else "rgb"
     backbone_weights, left_out = select_backbone_weights(weights, branch)
     if left_out:
         raise WeightsError(

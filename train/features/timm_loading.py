@@ -36,7 +36,7 @@ def load_from_timm(options: NetworkOptions, name: str) -> FeatureNetwork:
     check_options(options, name)
     timm_name = name.removeprefix(PREFIX)
     try:
-        import_torchvision()  # which timm imports, and which may need help
+        import_torchvision()  # timm would import it as it is, which fails in some environments
         import_timm()
     except (TorchvisionError, ImportError) as error:
         raise FlowkitError(f"{name} cannot be used here: {error}") from error

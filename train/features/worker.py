@@ -164,8 +164,8 @@ class Worker:
                 convert_gpu_errors(self.setup.batch),
                 closing(self.embedder.compute(batches)) as computed,
             ):
-                for batch, vectors, faults in computed:
-                    self._write(batch, vectors, faults, outcomes)
+                for batch, vectors, errors in computed:
+                    self._write(batch, vectors, errors, outcomes)
                     self.heartbeat += 1
         finally:
             self._writer.abandon()
@@ -192,7 +192,7 @@ class Worker:
         self,
         batch: list[VideoChunk],
         vectors: F32,
-        faults: dict[int, str],
+        errors: dict[int, str],
         outcomes: dict[str, Outcome],
     ) -> None:
         """Append the features of a batch, and complete the videos whose last chunk is in it.
@@ -200,7 +200,7 @@ class Worker:
         Args:
             batch: The chunks.
             vectors: Features (starts of all chunks × views, dimension), in the order of the chunks.
-            faults: Why a chunk could not be read, by its index in the batch.
+            errors: Why a chunk could not be read, by its index in the batch.
             outcomes: Outcomes by video id; updated.
         """
         views, offset = self.embedder.network().views, 0
@@ -209,7 +209,7 @@ class Worker:
             offset += len(chunk_vectors)
             if chunk.id in outcomes:
                 continue  # an earlier chunk of this video failed
-            kind, reason = "corrupt", faults.get(chunk_index)
+            kind, reason = "corrupt", errors.get(chunk_index)
             # The comparison is false for NaN too.
             if reason is None and not (np.abs(chunk_vectors) <= HALF_MAX).all():
                 kind, reason = "not-finite", NOT_FINITE

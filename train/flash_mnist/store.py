@@ -149,7 +149,8 @@ def write_features(
             for index, vectors in zip(missing, features, strict=True):
                 id = videos.video_id(split, index)
                 writer.begin(id)
-                writer.append_rows(vectors, range(len(vectors)), [0] * len(vectors))
+                count = len(vectors)
+                writer.append_rows(vectors, positions=range(count), views=[0] * count)
                 writer.end(
                     VideoMeta(
                         id=id, source=DATASET, fingerprint=fingerprint, streams=(FOLDER,),
@@ -229,7 +230,7 @@ def load_network(
         The network in eval mode, and all its facts.
 
     Raises:
-        UsageError: It is damaged, or its facts differ from those that are expected.
+        UsageError: It is damaged or missing, or its facts differ from those that are expected.
         StoreError: A file cannot be read, such as without permission.
     """
     advice = f"remove {facts_file.name} and {weights_file.name} and build another store"
@@ -245,14 +246,17 @@ def load_network(
         ]
     except (OSError, ValueError, KeyError, TypeError, WeightsError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__  # of a WeightsError
-        if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT, errno.EINVAL):
+        number = cause.errno if isinstance(cause, OSError) else None
+        # A damaged file may lead to a read at an offset that cannot be, which is EINVAL.
+        if isinstance(cause, OSError) and number not in (None, errno.ENOENT, errno.EINVAL):
             raise StoreError(
                 f"the digit CNN {weights_file} or {facts_file} cannot be read "
                 f"({cause.strerror or cause}); check their permissions and the disk, and run the "
                 "same command again"
             ) from error
+        problem = "is missing" if number == errno.ENOENT else f"is damaged ({error!r})"
         raise UsageError(
-            f"the digit CNN {weights_file} or {facts_file} is damaged ({error!r}); {advice}"
+            f"the digit CNN {weights_file} or {facts_file} {problem}; {advice}"
         ) from error
     if digest_weights(network.state_dict()) != digest:
         changed.append(f"other weights than {digest}")

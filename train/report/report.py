@@ -41,7 +41,7 @@ def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
             named figure does not apply to the run or lacks an input.
         RunError: If the run was not evaluated.
     """
-    named = list(names)
+    named = list(dict.fromkeys(names))
     for name in named:
         if name not in FIGURES:
             raise UsageError(f"no figure {name!r}{suggest(name, FIGURES)}")
@@ -79,6 +79,7 @@ def check_names(source: Source) -> None:
         raise UsageError(
             f"--evaluation: {source.run.path} has no evaluation {source.evaluation!r}; it {has}"
         )
+    # The table of iterations shows means over splits too; it checks their names itself.
     if source.score is not None and not source.score.startswith(MEANS):
         source.choose_score()
     source.list_phases()
@@ -116,19 +117,25 @@ def format_png(drawing: Drawing) -> bytes:
     """Format a figure as the bytes of a PNG file."""
     assert drawing.figure is not None
     buffer = io.BytesIO()
-    drawing.figure.savefig(buffer, format="png", metadata={"Title": drawing.caption})
+    metadata = {"Title": replace_surrogates(drawing.caption)}
+    drawing.figure.savefig(buffer, format="png", metadata=metadata)
     return buffer.getvalue()
 
 
 def format_markdown(drawing: Drawing) -> str:
     """Format a table as Markdown, with aligned columns and its caption."""
-    widths = [max(len(row[i]) for row in drawing.rows) for i in range(len(drawing.rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
+    # Names of classes and videos may have any characters.
+    rows = [
+        [" ".join(replace_surrogates(cell).split()).replace("|", r"\|") for cell in row]
         for row in drawing.rows
     ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join([*lines, "", drawing.caption, ""])
+    return "\n".join([*lines, "", replace_surrogates(drawing.caption), ""])
 
 
 def format_html(source: Source, drawings: list[Drawing], images: dict[str, bytes]) -> str:

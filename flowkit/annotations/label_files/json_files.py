@@ -10,12 +10,14 @@
 
 import json
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from flowkit.annotations.label_files.columns import find_usual_column
 from flowkit.annotations.label_files.rows import (
     CHUNK_ROWS,
     KEY_COLUMN,
@@ -56,8 +58,8 @@ def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     values = dict(pairs)
     if len(values) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        repeated = next(key for key, count in counts.items() if count > 1)
         raise RepeatedKeyError(f"the key {repeated!r} twice in one object")
     return values
 
@@ -113,11 +115,11 @@ def read_json(path: Path) -> FileRows:
 
 
 def read_list(path: Path, entries: list[Any]) -> FileRows:
-    """Read a list of objects, of pairs or of names. The list is emptied, to free its memory.
+    """Read a list of objects, of pairs or of names.
 
     Args:
         path: The file, for messages.
-        entries: The list.
+        entries: The list. One of objects is emptied as it is read, to free its memory.
 
     Returns:
         The rows.
@@ -141,10 +143,11 @@ def read_list(path: Path, entries: list[Any]) -> FileRows:
     rows = [entry if isinstance(entry, list) else [entry] for entry in entries]
     width = len(rows[0])
     for number, row in enumerate(rows):
-        if len(row) != width or any(isinstance(value, dict | list) for value in row):
+        if len(row) != width or any(isinstance(value, dict | list) for value in row) or not row:
             is_list = isinstance(entries[0], list)
-            expected = f"a list of {width} values" if is_list else "a name"
-            raise make_entry_error(path, number, f"{expected}, as the first entry", entries[number])
+            expected = f"a list of {width or 2} texts or numbers" if is_list else "a name"
+            expected += ", as the first entry is" if number else ""
+            raise make_entry_error(path, number, expected, entries[number])
     columns = {str(n + 1): [row[n] for row in rows] for n in range(width)}
     return FileRows(path=path, kind="a JSON list", columns=columns, has_header=False)
 
@@ -177,10 +180,8 @@ def read_mapping(path: Path, content: dict[str, Any]) -> FileRows:
         The rows.
 
     Raises:
-        AnnotationError: It has no list of videos.
+        AnnotationError: It is empty, or it is not clear what its videos are.
     """
-    if not content:
-        raise make_empty_error(path)
     wrapped = [key for key, value in content.items() if is_list_of_objects(value)]
     if isinstance(content.get(DATABASE), dict):
         rows = read_entries(path, content[DATABASE])
@@ -189,25 +190,41 @@ def read_mapping(path: Path, content: dict[str, Any]) -> FileRows:
     usual = [key for key in wrapped if key.lower() in LIST_KEYS]
     if len(usual) == 1:  # beside others, such as the categories of COCO
         return read_list(path, content[usual[0]])
-    if len(wrapped) == 1 and is_wrapper(wrapped[0], content[wrapped[0]][0]):
+    # Without an id, these objects are the labels of one video.
+    if len(wrapped) == 1 and find_usual_column("id", list(content[wrapped[0]][0])):
         return read_list(path, content[wrapped[0]])
     lengths = {len(value) if isinstance(value, list) else -1 for value in content.values()}
-    if len(content) > 1 and len(lengths) == 1 and not lengths & {-1, 0} and has_id_key(content):
+    if (
+        len(content) > 1
+        and len(lengths) == 1
+        and not lengths & {-1, 0}
+        and has_column_names(content)
+    ):
         return FileRows(path=path, kind="JSON columns", columns=dict(content))
+    # Such as COCO's two lists, videos and annotations, or names of videos beside other values.
+    named = [value for key, value in content.items() if key.lower() in LIST_KEYS]
+    has_objects = all(isinstance(value, dict) for value in content.values())
+    if not has_objects and any(isinstance(value, list | dict) for value in named):
+        raise AnnotationError(
+            f"{path}: expected one list with an object for each video, such as "
+            f'{{"videos": [{{"id": "a", "label": "jump"}}]}}, got {describe_keys(content)}; '
+            "write the labels of each video into its object"
+        )
     return read_entries(path, content)
 
 
-def has_id_key(content: dict[str, Any]) -> bool:
+def has_column_names(content: dict[str, Any]) -> bool:
     """Return whether the keys of an object are names of columns rather than videos.
 
     Args:
         content: The object.
     """
-    from flowkit.annotations.label_files.columns import find_usual_column
+    return all(find_usual_column(role, list(content)) for role in ("id", "label"))
 
-    return bool(
-        find_usual_column("id", list(content)) and find_usual_column("label", list(content))
-    )
+
+def describe_keys(content: dict[str, Any]) -> str:
+    """Return the first keys of an object, for messages."""
+    return f"an object with the keys {', '.join(list(content)[:10])}"
 
 
 def is_list_of_objects(value: Any) -> bool:
@@ -217,18 +234,6 @@ def is_list_of_objects(value: Any) -> bool:
         value: The value.
     """
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-
-
-def is_wrapper(key: str, first: dict[str, Any]) -> bool:
-    """Return whether a key has the list of all videos, rather than the labels of one video.
-
-    Args:
-        key: The key.
-        first: The first object of its list.
-    """
-    from flowkit.annotations.label_files.columns import find_usual_column
-
-    return key.lower() in LIST_KEYS or find_usual_column("id", list(first)) is not None
 
 
 def read_entries(path: Path, content: dict[str, Any]) -> FileRows:
@@ -242,14 +247,16 @@ def read_entries(path: Path, content: dict[str, Any]) -> FileRows:
         The rows; the column `KEY_COLUMN` has the keys.
 
     Raises:
-        AnnotationError: The entries are of several kinds.
+        AnnotationError: There are none, or they are of several kinds.
     """
+    if not content:
+        raise make_empty_error(path)
     builder = ColumnBuilder()
     has_objects = all(isinstance(value, dict) for value in content.values())
     if not has_objects and any(isinstance(value, dict) for value in content.values()):
         raise AnnotationError(
-            f"{path}: expected a list of videos, or an entry for each video, got an object with "
-            f"the keys {', '.join(list(content)[:10])}; name the list 'videos'"
+            f"{path}: expected a list of videos, or an entry for each video, got "
+            f"{describe_keys(content)}; name the list 'videos'"
         )
     keys, values = list(content), iter(content.values())
     roles = {"id": KEY_COLUMN} if has_objects else {"id": KEY_COLUMN, "label": "labels"}
@@ -317,5 +324,5 @@ def has_json_lines(lines: Sequence[str]) -> bool:
     """
     try:
         return len(lines) > 1 and all(isinstance(json.loads(line), dict) for line in lines[:2])
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

@@ -32,6 +32,9 @@ def choose_weights(name: str, path: Path | None) -> FoundWeights:
         name: Name of the method.
         path: The weight file; None for the file in PyTorch's cache.
 
+    Returns:
+        The file, with the digest of its weights.
+
     Raises:
         UsageError: No method has that name.
         FlowError: The method cannot run here, the file is missing or is no weight file, or the
@@ -101,20 +104,20 @@ def read_weights(path: Path) -> Weights:
         FlowError: The file cannot be read, or holds something other than tensors by name.
     """
     import torch
+    from safetensors.torch import load_file
 
     content: Any
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             content = load_file(path)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about files that are then refused
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
+    except OSError as error:
         raise FlowError(
-            f"cannot read {printable_path(path)}: {error.strerror}; check its permissions"
+            f"cannot read {printable_path(path)}: {error.strerror or error}; check the file and "
+            "its permissions"
         ) from error
     except Exception as error:  # a damaged file can raise almost any exception
         raise FlowError(f"{printable_path(path)} {explain_read_error(path, error)}") from error

@@ -48,6 +48,15 @@ def test_a_grid_is_no_film(root, tmp_path):
     assert "a grid is one picture, not a film: write a .png instead of" in str(result.exception)
 
 
+def test_nor_beside_as_many_classes_as_are_shown(root, make_store, tmp_path):
+    """Ten classes are annotated, and eight of them have videos."""
+    few = make_store(IDS[:16], frames=3, annotated=False, root=root.parent / "few")
+    arguments = [str(few), "--annotations", str(root.parent / "videos"), "--format", "folder"]
+    assert CliRunner().invoke(index, arguments).exit_code == 0
+    result = CliRunner().invoke(preview, [str(few), "--grid", "-o", str(tmp_path / "p.png")])
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_classes_without_videos_are_not_missed(make_store, tmp_path):
     root = make_store(("a",), frames=3)  # of two classes
     result = CliRunner().invoke(preview, [str(root), "--grid", "-o", str(tmp_path / "p.png")])

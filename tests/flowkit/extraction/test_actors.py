@@ -51,6 +51,8 @@ def test_on_gpus_an_actor_has_its_share_of_the_cores(nodes, asked, tasks, expect
 def test_a_cluster_without_gpus_is_told():
     with pytest.raises(FlowkitError, match=r"'triton' computes on GPUs.*--backend numba"):
         choose_size([node(8)], "triton", None, 10)
+    with pytest.raises(FlowkitError, match=r"'torch-cuda' computes on GPUs.*--backend torch-cpu"):
+        choose_size([node(8)], "torch-cuda", None, 10)
     with pytest.raises(FlowkitError, match="--num-cpus"):  # Ray would never start an actor there
         choose_size([node(0, 1)], "triton", None, 10)
 

@@ -19,8 +19,9 @@ from flowkit.web.video_facts import list_times, measure_motion
         (lambda t: round(t * 1e6 / 29.97), (None, pytest.approx(1 / 29.97, abs=1e-6), None)),
         (lambda t: t * 40_000 + 7 * (t == 2), ([0.0, 0.04, 0.080007, 0.12, 0.16], None, None)),
         (lambda t: 0, ([0.0] * 5, None, None)),
+        (lambda t: 40_000 + t * 40_000, ([0.04, 0.08, 0.12, 0.16, 0.2], None, None)),
     ],
-    ids=["no times", "constant", "one is late", "all at once"],
+    ids=["no times", "constant", "one is late", "all at once", "not from 0"],
 )
 def test_times_are_listed_only_where_they_vary(make_store, times, expected):
     assert list_times(Store(make_store(["a"], times=times))["a"]) == expected

@@ -1,5 +1,7 @@
 """Which network makes features: from runs, and from weight files."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from models.backbones import vgg
 from models.backbones.vgg import VGG16
 from models.weights.pretrained import digest_weights
 from train.features.network import NetworkOptions, digest_used_weights
-from train.features.network_loading import load_feature_network
+from train.features.network_loading import choose_phase, load_feature_network
 from train.recipe.recipe import format_recipe, read_recipe
 from train.runs.run import RunError
 from train.tasks.backbones import NETWORKS
@@ -106,6 +108,9 @@ def test_bad_runs(finished, begin, finish):
         load_feature_network(NetworkOptions(model=path, stream="rgb", backbone="resnet18"))
     with pytest.raises(UsageError, match="expected no --split, got 1"):
         load_feature_network(NetworkOptions(model=path, stream="rgb", split=1))
+    run = SimpleNamespace(path=path, recipe=SimpleNamespace(splits=(1, 2)))
+    with pytest.raises(UsageError, match="expected --split of 1, 2, got none"):
+        choose_phase(run, "rgb", None)
     started = begin("started", iterations=0, testing__controls="[]")
     with pytest.raises(RunError, match="phase rgb is not finished"):
         load_feature_network(NetworkOptions(model=str(started.path), stream="rgb"))

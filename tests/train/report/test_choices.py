@@ -62,6 +62,13 @@ def test_figures_that_are_not_named_are_left_out(make_kind):
     }  # fmt: skip
 
 
+def test_a_figure_that_is_named_twice_is_shown_once(make_kind):
+    run = make_kind("two streams")
+    write_report(Source(run=run), ["accuracies", "parameters", "accuracies"])
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert page.count('<figure id="accuracies">') == 1
+
+
 def test_figures_show_the_score_of_the_papers_figure_or_the_named_one(make_kind):
     run = make_kind("CMA")
     for name in ("accuracies", "confusion"):

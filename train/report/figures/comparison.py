@@ -208,7 +208,7 @@ def list_resolved_confusions(source: Source, ours: Side, theirs: Side) -> Drawin
     counts = np.bincount(ours.scores.labels, minlength=len(names)).clip(1)
     percent = 100 * resolved / counts[:, None]
     order = np.argsort(-percent, axis=None, kind="stable")[:MAX_PAIRS]
-    rows = [["class", "no longer confused with", "gain, percentage points"]]
+    rows = [["class", "less often confused with", "gain, percentage points"]]
     for pair in order:
         true, predicted = np.unravel_index(pair, percent.shape)
         if percent[true, predicted] > 0:

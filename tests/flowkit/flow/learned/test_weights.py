@@ -1,6 +1,7 @@
 """Weight files: where they are looked for, how they are read, and their digest."""
 
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ def test_other_files_are_refused_by_name(make_content, message, tmp_path):
     with pytest.raises(FlowError, match=message) as refusal:
         read_weights(path)
     assert str(path) in str(refusal.value) and "weights_only" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"),
+                                   OSError(5, "Input/output error")])  # fmt: skip
+def test_a_file_that_the_disk_does_not_give_is_not_called_damaged(error, tmp_path, monkeypatch):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(FlowError, match=rf"cannot read .*w\.pth: {error.strerror}; check the file"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_nor_is_one_whose_package_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(ImportError, match="safetensors"):
+        read_weights(tmp_path / "w.safetensors")
 
 
 def test_the_digest_is_that_of_the_values_whatever_file_they_are_in(tmp_path):
