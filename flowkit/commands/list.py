@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from flowkit.commands.options import store_argument
-from flowkit.path_text import argument_to_text
+from flowkit.path_text import argument_to_text, escape_unprintable
 
 SHOWN_NAMES = 3
 """Number of classes and subsets of a video that the table shows; JSON has all."""
@@ -115,17 +115,10 @@ def make_cells(video: dict[str, Any]) -> list[str]:
         str(video["warnings"]),
     ]  # fmt: skip
     return [*numbers, join_names(video["subsets"]), join_names(video["classes"]),
-            escape_controls(video["id"])]  # fmt: skip
+            escape_unprintable(video["id"])]  # fmt: skip
 
 
 def join_names(names: list[str]) -> str:
     """Join the first names by commas, and count the others; a dash if there are none."""
     more = f" +{len(names) - SHOWN_NAMES}" if len(names) > SHOWN_NAMES else ""
-    return escape_controls(", ".join(names[:SHOWN_NAMES]) + more) or "-"
-
-
-def escape_controls(text: str) -> str:
-    """Escape the characters that would move the cursor or end the line."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escape_unprintable(", ".join(names[:SHOWN_NAMES]) + more) or "-"

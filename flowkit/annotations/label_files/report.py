@@ -7,7 +7,7 @@ from flowkit.annotations.label_files.columns import TEMPLATE, Roles, normalize_n
 from flowkit.annotations.label_files.label_list import LabelList
 from flowkit.annotations.label_files.matching import Matches
 from flowkit.annotations.label_files.rows import KEY_COLUMN
-from flowkit.path_text import printable_path, replace_surrogates
+from flowkit.path_text import escape_unprintable, printable_path, replace_surrogates
 
 MAX_NAMES = 3
 """Number of videos or rows that a line names as examples."""
@@ -175,16 +175,8 @@ def show(names: Sequence[str], singular: str, plural: str) -> str:
     """
     if not names:
         return ""
-    shown = ", ".join(map(printable, names[:MAX_NAMES]))
+    shown = ", ".join(escape_unprintable(replace_surrogates(name)) for name in names[:MAX_NAMES])
     return f"{count(len(names), singular, plural)}: {shown}{', …' if names[MAX_NAMES:] else ''}"
-
-
-def printable(name: str) -> str:
-    """Return a name with escapes for characters that cannot be printed."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode()
-        for c in replace_surrogates(name)
-    )
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
