@@ -57,8 +57,11 @@ def describe_rows(listing: LabelList) -> str:
     # Of several files, the one with the most roles is described.
     roles = max(listing.roles, key=lambda roles: (roles.label is not None, len(roles.others)))
     has_header = listing.files[listing.roles.index(roles)].has_header
-    parts = [f"id from {show_column(roles.id, has_header)}", describe_label(listing, roles)]
-    parts.append(describe_subset(listing, roles, has_header))
+    parts = [
+        f"id from {show_column(roles.id, has_header)}",
+        describe_label(listing, roles, has_header),
+        describe_subset(listing, roles, has_header),
+    ]
     if roles.are_clips:
         parts.append("each file a clip named id_start_end")
     elif roles.segment is not None:
@@ -80,11 +83,10 @@ def show_column(name: str, has_header: bool) -> str:
     return f"`{name}`" if has_header else f"column {name}"
 
 
-def describe_label(listing: LabelList, roles: Roles) -> str:
+def describe_label(listing: LabelList, roles: Roles, has_header: bool) -> str:
     """Describe where the labels come from, and how many classes there are."""
     if roles.label is None:
         return "no label column"
-    has_header = listing.files[listing.roles.index(roles)].has_header
     brackets = " without brackets" if normalize_name(roles.label) == TEMPLATE else ""
     column = show_column(roles.label, has_header)
     return f"label from {column}{brackets} ({count(len(listing.classes), 'class', 'classes')})"
