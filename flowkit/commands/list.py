@@ -84,13 +84,11 @@ def print_videos(videos: list[dict[str, Any]]) -> None:
     widths = [max(map(measure_width, column)) for column in zip(*lines, strict=True)]
     texts = []
     for line in lines:
-        padded = [
-            " " * (width - measure_width(text)) for text, width in zip(line, widths, strict=True)
-        ]
-        count = len(NUMBER_HEADS)
-        numbers = [blanks + text for text, blanks in zip(line[:count], padded, strict=False)]
-        names = [text + blanks for text, blanks in zip(line[count:], padded[count:], strict=True)]
-        texts.append("  ".join(numbers + names).rstrip())
+        cells = []
+        for column, (text, width) in enumerate(zip(line, widths, strict=True)):
+            blanks = " " * (width - measure_width(text))
+            cells.append(blanks + text if column < len(NUMBER_HEADS) else text + blanks)
+        texts.append("  ".join(cells).rstrip())
     click.echo("\n".join(texts))
 
 
