@@ -80,10 +80,9 @@ def load_plugins(context: WebContext) -> list[Plugin]:
     plugins: list[Plugin] = []
     for entry in entry_points(group="flowkit.web"):
         try:
-            plugin: Plugin = entry.load()(context)
+            plugins.append(entry.load()(context))
         except ImportError as error:
             raise FlowkitError(f"{entry.value} cannot be imported ({error})") from error
-        plugins.append(plugin)
     if context.runs and not plugins:
         raise UsageError("--run needs the package train, which is not installed")
     return plugins

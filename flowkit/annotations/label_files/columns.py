@@ -123,7 +123,7 @@ def is_header(
     return not (looks_like_file or first[1].isdecimal() or first[1] in labels)
 
 
-def choose_roles(rows: FileRows, mapping: Mapping[str, str], *, needs_label: bool = True) -> Roles:
+def choose_roles(rows: FileRows, mapping: Mapping[str, str], *, needs_label: bool) -> Roles:
     """Choose the column of each role.
 
     Args:
