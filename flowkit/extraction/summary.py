@@ -11,7 +11,6 @@ from rich.text import Text
 
 from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.tasks import Outcome, Seconds
-from flowkit.path_text import escape_unprintable
 from flowkit.store.failures import Failure
 
 MAX_LINES = 10
@@ -214,7 +213,7 @@ def list_first_lines(title: str, lines: Sequence[str]) -> list[Text]:
 
 def describe_failure(id: str, reason: str) -> str:
     """Return ``id: reason`` in one printable line, without repeating the name of the file."""
-    shown = escape_unprintable(id)
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in id)
     return f"{shown}: {reason.removeprefix(shown.rpartition('/')[2] + ': ')}"
 
 

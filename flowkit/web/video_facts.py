@@ -35,7 +35,8 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
     motion = video.motion
     neighbours = find_neighbours(view, video)
     times, interval, times_error = list_times(video)
-    patches = view.store.index.count("audio", video.row)
+    row = view.store.find(video.id)
+    patches = 0 if row is None else view.store.index.count("audio", row)
     hop_seconds = (view.store.recipe.audio or LogMelRecipe()).hop_seconds
     return {
         "version": view.version,
@@ -75,7 +76,9 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
 
 def find_neighbours(view: StoreView, video: Video) -> tuple[str | None, str | None]:
     """Return the keys of the videos before and after a video, in the order of ids."""
-    row, ids = video.row, view.store.ids
+    row = view.store.find(video.id)
+    assert row is not None
+    ids = view.store.ids
     previous = make_key(ids[row - 1]) if row > 0 else None
     following = make_key(ids[row + 1]) if row + 1 < len(ids) else None
     return previous, following
