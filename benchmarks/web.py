@@ -37,8 +37,8 @@ OVERVIEW_BAR, GRID_BAR, MEMORY_BAR, PICTURES_BAR = 500, 300, 300, 50
 SERVE = """
 import sys
 from pathlib import Path
-from flowkit.web.server import ServerOptions, serve_store
-serve_store(Path(sys.argv[1]), (), ServerOptions(port=18080), lambda line: print(line, flush=True))
+from flowkit.web.server import serve_store
+serve_store(Path(sys.argv[1]), (), lambda line: print(line, flush=True), port=18080)
 """
 GRIDS = {
     "first page of the grid": "",

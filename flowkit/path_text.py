@@ -96,6 +96,13 @@ def replace_surrogates(text: str) -> str:
     return text
 
 
+def escape_unprintable(text: str) -> str:
+    r"""Escape the characters that would move the cursor or end the line, such as ``\n``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def escape_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
     r"""Escape characters that the encoding of an output cannot write.
 

@@ -4,14 +4,17 @@
 a format, write one module in this folder and add one entry to ``FORMATS``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 from flowkit.annotations import charades, folder, hmdb51, kinetics, motion8, ucf101
-from flowkit.annotations.label_files import ListSettings, make_list_format_functions
-from flowkit.annotations.source import LocatedVideos, RejectedVideo, Source, explicit_files
+from flowkit.annotations.label_files import ListSettings, make_list_format
+from flowkit.annotations.source import (
+    Format,
+    LocatedVideos,
+    RejectedVideo,
+    Source,
+    explicit_files,
+)
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.annotations.video_files import VIDEO_EXTENSIONS, has_videos, list_videos
 
@@ -20,24 +23,6 @@ __all__ = [
     "ListSettings", "LocatedVideos", "RejectedVideo", "Source", "explicit_files", "has_videos",
     "list_videos", "make_list_format",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """The functions that handle one annotation format."""
-
-    find_files: Callable[[Path, str | None], list[Path]]
-    """(folder, variant) → the annotation files in the folder and its subfolders; an empty list if
-    there are none.
-    """
-    read_table: Callable[[Path, str | None], AnnotationTable]
-    """(folder, variant) → the annotations. Raises AnnotationError for a malformed line."""
-    locate_videos: Callable[[Path, AnnotationTable], LocatedVideos]
-    """(folder of videos, table) → the annotated videos that are on disk, and those that are
-    missing.
-    """
-    has_files: bool = True
-    """Whether the format has annotation files; False if labels come from the names of folders."""
 
 
 def make_format(module: ModuleType, has_files: bool = True) -> Format:
@@ -51,18 +36,6 @@ def make_format(module: ModuleType, has_files: bool = True) -> Format:
         The format, for ``FORMATS``.
     """
     return Format(module.find_files, module.read_table, module.locate_videos, has_files)
-
-
-def make_list_format(settings: ListSettings) -> Format:
-    """Make the format of an entry of the catalogue that describes its own label files.
-
-    Args:
-        settings: The key ``list`` of the entry.
-
-    Returns:
-        The format, which replaces ``FORMATS["list"]`` for this entry.
-    """
-    return Format(*make_list_format_functions(settings))
 
 
 LIST = "list"

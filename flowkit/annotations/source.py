@@ -56,6 +56,24 @@ class LocatedVideos:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The functions that handle one annotation format."""
+
+    find_files: Callable[[Path, str | None], list[Path]]
+    """(folder, variant) → the annotation files in the folder and its subfolders; an empty list if
+    there are none.
+    """
+    read_table: Callable[[Path, str | None], AnnotationTable]
+    """(folder, variant) → the annotations. Raises AnnotationError for a malformed line."""
+    locate_videos: Callable[[Path, AnnotationTable], LocatedVideos]
+    """(folder of videos, table) → the annotated videos that are on disk, and those that are
+    missing.
+    """
+    has_files: bool = True
+    """Whether the format has annotation files; False if labels come from the names of folders."""
+
+
 def match_videos(
     root: Path,
     table: AnnotationTable,

@@ -241,10 +241,8 @@ def choose_streams(
     return (*chosen_streams, "audio") if audio else tuple(chosen_streams)
 
 
-RUN_OPTIONS = frozenset(
-    {
-        "workers", "backend", "limit", "address", "update", "retry_failed", "frame_rate",
-        "min_frames", "stall_seconds", "roll_seconds",
-    }
+RUN_OPTIONS = (
+    "workers", "backend", "limit", "address", "update", "retry_failed", "frame_rate", "min_frames",
+    "stall_seconds", "roll_seconds",
 )  # fmt: skip
 """Options that are fields of `flowkit.extraction.Options`; the others belong to the recipe."""

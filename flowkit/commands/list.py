@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from flowkit.commands.options import store_argument
-from flowkit.path_text import argument_to_text
+from flowkit.path_text import argument_to_text, escape_unprintable
 
 SHOWN_NAMES = 3
 """Number of classes and subsets of a video that the table shows; JSON has all."""
@@ -84,13 +84,11 @@ def print_videos(videos: list[dict[str, Any]]) -> None:
     widths = [max(map(measure_width, column)) for column in zip(*lines, strict=True)]
     texts = []
     for line in lines:
-        padded = [
-            " " * (width - measure_width(text)) for text, width in zip(line, widths, strict=True)
-        ]
-        count = len(NUMBER_HEADS)
-        numbers = [blanks + text for text, blanks in zip(line[:count], padded, strict=False)]
-        names = [text + blanks for text, blanks in zip(line[count:], padded[count:], strict=True)]
-        texts.append("  ".join(numbers + names).rstrip())
+        cells = []
+        for column, (text, width) in enumerate(zip(line, widths, strict=True)):
+            blanks = " " * (width - measure_width(text))
+            cells.append(blanks + text if column < len(NUMBER_HEADS) else text + blanks)
+        texts.append("  ".join(cells).rstrip())
     click.echo("\n".join(texts))
 
 
@@ -115,17 +113,10 @@ def make_cells(video: dict[str, Any]) -> list[str]:
         str(video["warnings"]),
     ]  # fmt: skip
     return [*numbers, join_names(video["subsets"]), join_names(video["classes"]),
-            escape_controls(video["id"])]  # fmt: skip
+            escape_unprintable(video["id"])]  # fmt: skip
 
 
 def join_names(names: list[str]) -> str:
     """Join the first names by commas, and count the others; a dash if there are none."""
     more = f" +{len(names) - SHOWN_NAMES}" if len(names) > SHOWN_NAMES else ""
-    return escape_controls(", ".join(names[:SHOWN_NAMES]) + more) or "-"
-
-
-def escape_controls(text: str) -> str:
-    """Escape the characters that would move the cursor or end the line."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escape_unprintable(", ".join(names[:SHOWN_NAMES]) + more) or "-"

@@ -48,9 +48,8 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
         for line in report.repaired:
             click.echo(f"repair: {line}")
         if report.lost_videos:
-            ids = ", ".join(report.lost_videos[:10]) + (
-                ", …" if len(report.lost_videos) > 10 else ""
-            )
+            more = ", …" if report.lost_videos[10:] else ""
+            ids = ", ".join(report.lost_videos[:10]) + more
             click.echo(f"{len(report.lost_videos)} videos are lost; extract them again: {ids}")
         click.echo(
             f"{report.shards} shards, {report.videos} videos, {report.bytes / 1e9:.3f} GB: "

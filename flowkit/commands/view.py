@@ -55,10 +55,9 @@ def view(
         return
     if limit is not None:
         raise UsageError("--limit goes with --static; the server shows all videos")
-    from flowkit.web.server import ServerOptions, serve_store
+    from flowkit.web.server import serve_store
 
-    options = ServerOptions(host=host, port=port, opens_browser=opens_browser)
-    serve_store(store, runs, options, lambda line: click.echo(line, err=False))
+    serve_store(store, runs, click.echo, host=host, port=port, opens_browser=opens_browser)
 
 
 def write_folder(
@@ -71,9 +70,9 @@ def write_folder(
         UsageError: The folder is not to be replaced, or the options do not fit the store.
         StoreError: A file cannot be written.
     """
-    from flowkit.web.static_site import StaticOptions, write_static_site
+    from flowkit.web.static_site import write_static_site
 
-    page = write_static_site(store, runs, StaticOptions(out=out, limit=limit), click.echo)
+    page = write_static_site(store, runs, out, limit, click.echo)
     if opens_browser:
         import webbrowser
 

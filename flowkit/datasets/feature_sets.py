@@ -86,7 +86,7 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         for modality in self.sets.keys() - set(may_be_empty):
             sets = self.sets[modality]
             self.subset.raise_if_any(
-                list(self.subset.rows[sets.lengths == 0]),
+                self.subset.rows[sets.lengths == 0],
                 f"no vectors in {sets.stream}: add {modality} to may_be_empty if that is right",
             )
 
@@ -200,7 +200,7 @@ class FeatureSets:
         column = index.batch.column(self.stream)
         is_missing = convert_to_mask(column.is_null())[subset.rows]
         subset.raise_if_any(
-            list(subset.rows[is_missing]),
+            subset.rows[is_missing],
             f"no {self.stream}: compute them with `flowkit features --name {name} …`",
         )
         rows = make_numbers(subset.rows)

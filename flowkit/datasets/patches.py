@@ -71,17 +71,16 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
                 "expected num_patches of at least 1 for training, or 0 (all) for testing, got "
                 f"{num_patches}"
             )
-        store = store if isinstance(store, Store) else Store(store)
         self.subset = Subset(store, subset, multi_label)
         self.num_patches, self.training, self.seed = num_patches, training, seed
-        locations = [store.index.locate("audio", int(row)) for row in self.subset.rows]
+        index = self.subset.store.index
+        locations = [index.locate("audio", int(row)) for row in self.subset.rows]
         is_missing = [location is None for location in locations]
-        self.subset.raise_if_any(
-            list(self.subset.rows[is_missing]), "no audio: extract it with --streams audio"
-        )
+        missing = self.subset.rows[is_missing]
+        self.subset.raise_if_any(missing, "no audio: extract it with --streams audio")
         counts = np.array([location.rows for location in locations if location])
         if not leave_out_silent:
-            silent = list(self.subset.rows[counts == 0])
+            silent = self.subset.rows[counts == 0]
             self.subset.raise_if_any(silent, "no sound: leave_out_silent=True leaves them out")
         self.rows = self.subset.rows[counts > 0]
         self.silent = int((counts == 0).sum())

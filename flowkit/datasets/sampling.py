@@ -106,19 +106,20 @@ def sample_randomly(positions: int, segments: int, random: np.random.Generator) 
     return random.integers(bounds[:-1], np.maximum(bounds[1:], bounds[:-1] + 1))
 
 
-def list_times(start: int, length: int, available: int, stride: int = 1) -> Times:
+def list_times(start: int | Times, length: int, available: int, stride: int = 1) -> Times:
     """List the times of the frames of a snippet or clip.
 
     Args:
-        start: Time (index) of the first frame.
+        start: Time (index) of the first frame, or an array of such times.
         length: Number of frames or flow fields.
         available: Frames or flow fields of the video.
         stride: Distance between two frames of the clip.
 
     Returns:
-        (length,) int64 times; a time beyond the last frame is the last frame.
+        (…, length) int64 times, … being the shape of ``start``; a time beyond the last frame is
+        the last frame.
     """
-    return np.minimum(start + stride * np.arange(length), available - 1)
+    return np.minimum(np.asarray(start)[..., None] + stride * np.arange(length), available - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +159,7 @@ class ClipSampling:
             (clips, length) int64 times.
         """
         starts = sample_middles(count_positions(available, self.span), self.clips)
-        return self._list_clip_times(starts, available)
+        return list_times(starts, self.length, available, self.stride)
 
     def sample_randomly(self, available: int, random: np.random.Generator) -> Times:
         """Choose one clip at a random position.
@@ -171,10 +172,7 @@ class ClipSampling:
             (1, length) int64 times.
         """
         starts = sample_randomly(count_positions(available, self.span), 1, random)
-        return self._list_clip_times(starts, available)
-
-    def _list_clip_times(self, starts: Times, available: int) -> Times:
-        return np.stack([list_times(int(t), self.length, available, self.stride) for t in starts])
+        return list_times(starts, self.length, available, self.stride)
 
 
 def check_segments(positions: int, segments: int) -> None:

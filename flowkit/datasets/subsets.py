@@ -6,8 +6,8 @@ the subset ``train`` in two, without any change to the store. `find_rows` says h
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,9 +110,9 @@ class Subset:
         if not multi_label:
             labels = np.diff(view_numbers(self.store.index.batch.column("labels").offsets))
             advice = "give them labels (flowkit index STORE --labels FILE), or use another subset"
-            self.raise_if_any(list(self.rows[labels[self.rows] == 0]), f"no label: {advice}")
+            self.raise_if_any(self.rows[labels[self.rows] == 0], f"no label: {advice}")
             advice = "use multi_label=True (labels: many in a recipe), or another subset"
-            self.raise_if_any(list(self.rows[labels[self.rows] > 1]), f"several labels: {advice}")
+            self.raise_if_any(self.rows[labels[self.rows] > 1], f"several labels: {advice}")
 
     def label(self, row: int) -> torch.Tensor:
         """Return the label of a video.
@@ -144,8 +144,8 @@ class Subset:
             has_class[classes[offsets[row] : offsets[row + 1]]] = 1
         return target
 
-    def raise_if_any(self, rows: list[Any], problem: str) -> None:
-        """Raise an error about unusable videos, if there are any; do nothing for an empty list.
+    def raise_if_any(self, rows: Sequence[int] | npt.NDArray[np.int64], problem: str) -> None:
+        """Raise an error about unusable videos, if there are any; do nothing without rows.
 
         Args:
             rows: Rows of the unusable videos in the store's index. May be empty.
@@ -159,11 +159,8 @@ class Subset:
             raise StoreError(f"{self.store.location}: video {self.name!r} has {problem}")
         if len(rows):
             ids = ", ".join(repr(self.store.index.id(int(row))) for row in rows[:MAX_LISTED_VIDEOS])
-            more = (
-                f" and {len(rows) - MAX_LISTED_VIDEOS} more"
-                if len(rows) > MAX_LISTED_VIDEOS
-                else ""
-            )
+            unlisted = len(rows) - MAX_LISTED_VIDEOS
+            more = f" and {unlisted} more" if unlisted > 0 else ""
             raise StoreError(
                 f"{self.store.location}: {len(rows)} of {len(self.rows)} videos of subset "
                 f"{self.name!r} have {problem} ({ids}{more})"

@@ -132,8 +132,7 @@ class PositionSampling:
         Returns:
             (P, L) int64 times.
         """
-        rows = [list_times(int(t), self.length, available, self.stride) for t in starts]
-        return np.stack(rows) if rows else np.empty((0, self.length), np.int64)
+        return list_times(starts, self.length, available, self.stride)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

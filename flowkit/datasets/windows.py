@@ -169,7 +169,7 @@ class WindowDataset(SnippetDataset):
         rows, batch = self.subset.rows, self.subset.store.index.batch
         fps = batch.column("fps").to_numpy()[rows]
         self.subset.raise_if_any(
-            list(rows[~((fps > 0) & (fps < math.inf))]),
+            rows[~((fps > 0) & (fps < math.inf))],
             "no frame rate, which labels with times need: extract them again, or, if they were "
             "imported from another tool's folders, import them again",
         )
@@ -195,11 +195,8 @@ class WindowDataset(SnippetDataset):
             f"{self.subset.store.classes[classes[i]]!r} from {start[i]:.2f} to {end[i]:.2f} s"
             for row, i in zip(videos[:MAX_LISTED_VIDEOS], invalid[firsts], strict=False)
         ]
-        more = (
-            f"; and {len(videos) - MAX_LISTED_VIDEOS} more"
-            if len(videos) > MAX_LISTED_VIDEOS
-            else ""
-        )
+        unlisted = len(videos) - MAX_LISTED_VIDEOS
+        more = f"; and {unlisted} more" if unlisted > 0 else ""
         raise StoreError(
             f"{self.subset.store.location}: expected labels that start in their video, do not end "
             f"before they start, and end at most {OVERRUN:g} s after the video; {len(videos)} of "

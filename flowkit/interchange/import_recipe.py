@@ -36,18 +36,17 @@ def choose_bound(folder: Path, bound: float | None) -> float:
         UsageError: If another bound is stated than is recorded, or the record is damaged.
     """
     path = folder / "export.json"
-    if not path.exists():
-        return DEFAULT_BOUND if bound is None else bound
     try:
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
-        if "flow_template" not in record:  # a file of another tool
-            return DEFAULT_BOUND if bound is None else bound
-        recorded = float(record["bound"])
+        record = dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        # A file of another tool has no "flow_template".
+        recorded = float(record["bound"]) if "flow_template" in record else None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(
             f"{path}: expected the record of an export, with the bound of its flow ({error!r}); "
             "export to a new folder, or, if another tool wrote the file, move it away"
         ) from None
+    if recorded is None:
+        return DEFAULT_BOUND if bound is None else bound
     if bound is not None and bound != recorded:
         raise UsageError(
             f"{path}: the flow of this folder has the bound {recorded:g}, got --bound {bound:g}; "

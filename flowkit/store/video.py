@@ -62,6 +62,11 @@ class Video:
         return self._store.index.id(self._row)
 
     @property
+    def row(self) -> int:
+        """Return the row of the video in the index."""
+        return self._row
+
+    @property
     def labels(self) -> tuple[Label, ...]:
         """Return the labels, with start and end in seconds where the annotation has them."""
         classes = self._store.index.classes

@@ -160,10 +160,4 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
 
 def describe_failure(failure: Failure) -> dict[str, Any]:
     """Describe a video that could not be extracted, or whose features could not be computed."""
-    return {
-        "id": failure.id,
-        "kind": failure.kind,
-        "reason": failure.reason,
-        "attempts": failure.attempts,
-        "time": failure.time,
-    }
+    return {name: getattr(failure, name) for name in ("id", "kind", "reason", "attempts", "time")}

@@ -32,11 +32,10 @@ def describe_records(root: Path, view: StoreView, video: Video) -> list[dict[str
         For each shard its name, the video's streams in it, and the warnings and provenance, or the
         error if its record cannot be read.
     """
-    row, index = view.store.find(video.id), view.store.index
-    assert row is not None
+    index = view.store.index
     records: dict[str, dict[str, Any]] = {}
     for stream in video.streams:
-        location = index.locate(stream, row)
+        location = index.locate(stream, video.row)
         if location is None:
             continue
         shard = index.shards[location.shard]

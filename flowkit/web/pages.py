@@ -51,14 +51,8 @@ def render_page(root: Path, scripts: Sequence[str], word: str = "") -> HTMLRespo
         scripts: Paths of the ES modules of plugins.
         word: First word of the page's path.
     """
-    html = (
-        load_templates()
-        .get_template("page.html")
-        .render(
-            title=printable_path(root.resolve().name),
-            modules=list_modules(word if word in PAGE_MODULES else "main"),
-            scripts=scripts,
-            version=__version__,
-        )
-    )
+    html = load_templates().get_template("page.html").render(
+        title=printable_path(root.resolve().name), version=__version__, scripts=scripts,
+        modules=list_modules(word if word in PAGE_MODULES else "main"),
+    )  # fmt: skip
     return HTMLResponse(html, headers={"cache-control": "no-cache"})

@@ -5,7 +5,6 @@ import socket
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from threading import Timer
@@ -22,49 +21,41 @@ PORTS = 50
 """Ports that are tried, from the requested one on."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServerOptions:
-    """Where the page is served."""
-
-    host: str = LOOPBACK
-    """Address to listen on. On any other than that of this machine alone, requests need a token."""
-    port: int = 8080
-    """First port to try."""
-    opens_browser: bool = False
-    """Whether to open the page in a browser."""
-
-
 def serve_store(
     root: Path,
-    runs: Sequence[Path] = (),
-    options: ServerOptions | None = None,
-    log: Callable[[str], None] = print,
+    runs: Sequence[Path],
+    log: Callable[[str], None],
+    *,
+    host: str = LOOPBACK,
+    port: int = 8080,
+    opens_browser: bool = False,
 ) -> None:
     """Serve the page of a store until Ctrl-C.
 
     Args:
         root: Folder of the store.
         runs: Folders of runs of `flowkit train` to show with it.
-        options: Where it is served. Default: port 8080 of this machine alone.
         log: Called with each line to print, the address first.
+        host: Address to listen on. On any other than that of this machine alone, requests need a
+            token.
+        port: First port to try.
+        opens_browser: Whether to open the page in a browser.
 
     Raises:
         FormatError: There is no store at ``root``.
         UsageError: No port is free, the address is none of this machine, or a run does not fit.
     """
-    options = options or ServerOptions()
     context = WebContext(OpenStore(root), tuple(runs))
     plugins = load_plugins(context)
-    listener, port = open_listener(options.host, options.port)
-    if options.port not in (0, port):
-        log(f"port {options.port} cannot be used; {port} is taken instead")
-    token = None if options.host == LOOPBACK else secrets.token_urlsafe(24)
-    hosts = list_hosts(options.host, port)
-    app = Safety(make_app(context, plugins), hosts, token)
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    address = f"http://{host}:{port}/" + (f"?token={token}" if token else "")
+    listener, free_port = open_listener(host, port)
+    if port not in (0, free_port):
+        log(f"port {port} cannot be used; {free_port} is taken instead")
+    token = None if host == LOOPBACK else secrets.token_urlsafe(24)
+    app = Safety(make_app(context, plugins), list_hosts(host, free_port), token)
+    shown_host = f"[{host}]" if ":" in host else host
+    address = f"http://{shown_host}:{free_port}/" + (f"?token={token}" if token else "")
     log(f"{address}  (Ctrl-C ends)")
-    if options.opens_browser:
+    if opens_browser:
         Timer(0.5, webbrowser.open, (address,)).start()
     config = uvicorn.Config(
         app, log_level="error", access_log=False, server_header=False, date_header=False,
@@ -89,10 +80,9 @@ def load_plugins(context: WebContext) -> list[Plugin]:
     plugins: list[Plugin] = []
     for entry in entry_points(group="flowkit.web"):
         try:
-            plugin: Plugin = entry.load()(context)
+            plugins.append(entry.load()(context))
         except ImportError as error:
             raise FlowkitError(f"{entry.value} cannot be imported ({error})") from error
-        plugins.append(plugin)
     if context.runs and not plugins:
         raise UsageError("--run needs the package train, which is not installed")
     return plugins

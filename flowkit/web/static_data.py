@@ -37,39 +37,29 @@ Write = Callable[[str, bytes], None]
 """Writes a file of the folder: its path below the folder, and its content."""
 
 
-class ApiClient:
-    """Sends requests to the JSON API in this process, without a server.
+def request_answer(app: Starlette, address: str) -> dict[str, Any]:
+    """Request an address below ``/api/`` in this process, without a server.
 
-    Args:
-        app: The application.
+    Returns:
+        The answer as ``value``; or if it is an error, its words as ``error``.
     """
+    path, _, query = address.partition("?")
+    scope: dict[str, Any] = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+        "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
+        "query_string": query.encode(), "headers": [], "client": None, "server": None,
+    }  # fmt: skip
+    sent: list[Any] = []
 
-    def __init__(self, app: Starlette) -> None:
-        self._app = app
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
 
-    def get(self, address: str) -> dict[str, Any]:
-        """Request an address below ``/api/``.
+    async def send(message: Any) -> None:
+        sent.append(message)
 
-        Returns:
-            The answer as ``value``; or if it is an error, its words as ``error``.
-        """
-        path, _, query = address.partition("?")
-        scope: dict[str, Any] = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
-            "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
-            "query_string": query.encode(), "headers": [], "client": None, "server": None,
-        }  # fmt: skip
-        sent: list[Any] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        asyncio.run(self._app(scope, receive, send))
-        value = json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
-        return {"value": value} if sent[0]["status"] == 200 else {"error": value["error"]}
+    asyncio.run(app(scope, receive, send))
+    value = json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
+    return {"value": value} if sent[0]["status"] == 200 else {"error": value["error"]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +72,8 @@ class StaticData:
     """Rows of the videos that the folder has, in the order of their ids."""
     plugins: Sequence[Plugin]
     """What other packages add."""
-    client: ApiClient
-    """Answers for the server."""
+    app: Starlette
+    """The application, which is asked for the answers."""
 
     def write(self, write: Write) -> None:
         """Write all scripts and pictures.
@@ -124,7 +114,7 @@ class StaticData:
         addresses = [f"/api/video/{key}", f"/api/video/{key}/motion"]
         for plugin in self.plugins:
             addresses += plugin.list_video_addresses(key)
-        answers = {name_answer(address): self.client.get(address) for address in addresses}
+        answers = {name_answer(address): request_answer(self.app, address) for address in addresses}
         answer = answers[addresses[0]].get("value")
         if answer is not None:
             answer.update(neighbours)
@@ -150,7 +140,7 @@ class StaticData:
             addresses += plugin.list_addresses()
         scripts = {}
         for number, address in enumerate(addresses):
-            answer, name = self.client.get(address), name_answer(address)
+            answer, name = request_answer(self.app, address), name_answer(address)
             if address == "/api/overview" and "value" in answer:
                 answer["value"]["path"] = ""
             scripts[name] = f"answers-{number}"

@@ -6,7 +6,6 @@ import shutil
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from flowkit.web.app import Plugin, WebContext, make_app
 from flowkit.web.open_store import OpenStore
 from flowkit.web.pages import STATIC
 from flowkit.web.server import load_plugins
-from flowkit.web.static_data import ApiClient, StaticData
+from flowkit.web.static_data import StaticData
 from flowkit.web.static_page import read_files, render_static_page
 
 MARK = "flowkit_static.json"
@@ -33,18 +32,6 @@ MAX_BYTES = 2_000_000_000
 """Largest number of bytes that are written without ``--limit``."""
 BASE64 = 4 / 3
 """Number of bytes in a script for each byte of its frames, which are base64 text."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StaticOptions:
-    """What is written, and where."""
-
-    out: Path
-    """The folder. One that was written before, and to which nothing was added, is replaced; any
-    other must be empty or not exist."""
-    limit: int | None = None
-    """Largest number of videos, evenly spaced over all in the order of their ids. Default: all, if
-    they are not more than `MAX_VIDEOS` and about `MAX_BYTES`."""
 
 
 class Folder:
@@ -95,15 +82,19 @@ class Folder:
 def write_static_site(
     root: Path,
     runs: Sequence[Path],
-    options: StaticOptions,
-    log: Callable[[str], None] = print,
+    out: Path,
+    limit: int | None,
+    log: Callable[[str], None],
 ) -> Path:
     """Write the folder.
 
     Args:
         root: Folder of the store.
         runs: Folders of runs to show with it.
-        options: What is written, and where.
+        out: The folder. One that was written before, and to which nothing was added, is replaced;
+            any other must be empty or not exist.
+        limit: Largest number of videos, evenly spaced over all in the order of their ids; None for
+            all, if they are not more than `MAX_VIDEOS` and about `MAX_BYTES`.
         log: Called with each line to print.
 
     Returns:
@@ -116,16 +107,16 @@ def write_static_site(
         StoreError: A file cannot be written.
         FlowkitError: The package that shows the runs cannot be imported.
     """
-    target = Path(os.path.expanduser(options.out)).resolve()  # noqa: PTH111 (it never raises)
+    target = Path(os.path.expanduser(out)).resolve()  # noqa: PTH111 (it never raises)
     store = OpenStore(root)
     check_target(target, root.resolve())
     context = WebContext(store, tuple(runs), is_static=True)
     plugins = load_plugins(context)
     folder = Folder(target)
     try:
-        rows = choose_rows(store, options.limit)
-        client = ApiClient(make_app(context, plugins))
-        StaticData(store=store, rows=rows, plugins=plugins, client=client).write(folder.write)
+        rows = choose_rows(store, limit)
+        app = make_app(context, plugins)
+        StaticData(store=store, rows=rows, plugins=plugins, app=app).write(folder.write)
         write_page(store, len(rows), plugins, folder)
         folder.finish()
     finally:

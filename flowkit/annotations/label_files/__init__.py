@@ -10,7 +10,7 @@ finds the video of each row, and location.py turns the result into annotations. 
 what was understood, in three lines.
 """
 
-from flowkit.annotations.label_files.catalog_format import ListSettings, make_list_format_functions
+from flowkit.annotations.label_files.catalog_format import ListSettings, make_list_format
 from flowkit.annotations.label_files.label_list import LabelList
 from flowkit.annotations.label_files.listing import read_label_files
 from flowkit.annotations.label_files.location import (
@@ -22,5 +22,5 @@ from flowkit.annotations.label_files.options import LabelOptions, parse_columns
 
 __all__ = [
     "LabelList", "LabelOptions", "LabelledVideos", "ListSettings", "annotate_ids",
-    "locate_labelled_videos", "make_list_format_functions", "parse_columns", "read_label_files",
+    "locate_labelled_videos", "make_list_format", "parse_columns", "read_label_files",
 ]  # fmt: skip

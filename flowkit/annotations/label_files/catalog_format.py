@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from flowkit.annotations.label_files.listing import read_label_files
 from flowkit.annotations.label_files.location import locate_labelled_videos
 from flowkit.annotations.label_files.options import LabelOptions
 from flowkit.annotations.label_files.templates import parse_template
-from flowkit.annotations.source import LocatedVideos
+from flowkit.annotations.source import Format, LocatedVideos
 from flowkit.annotations.table import Annotation, AnnotationTable
 from flowkit.annotations.text import find_annotation_files
 from flowkit.errors import AnnotationError, UsageError
@@ -50,20 +50,15 @@ class ListedTable(AnnotationTable):
     """The rows of the files, which also say what the videos are called."""
 
 
-FindFiles = Callable[[Path, str | None], list[Path]]
-ReadTable = Callable[[Path, str | None], AnnotationTable]
-LocateVideos = Callable[[Path, AnnotationTable], LocatedVideos]
-
-
-def make_list_format_functions(settings: ListSettings) -> tuple[FindFiles, ReadTable, LocateVideos]:
-    """Make the functions of the format ``list`` for an entry of the catalogue.
+def make_list_format(settings: ListSettings) -> Format:
+    """Make the format of an entry of the catalogue that describes its own label files.
 
     Args:
-        settings: The settings of the entry.
+        settings: The key ``list`` of the entry.
 
     Returns:
-        The functions find_files, read_table and locate_videos, as the other formats have them. Ids
-        are those of the label files.
+        The format, which replaces ``FORMATS["list"]`` for this entry. Ids are those of the label
+        files.
     """
 
     def find_files(folder: Path, variant: str | None = None) -> list[Path]:
@@ -89,7 +84,7 @@ def make_list_format_functions(settings: ListSettings) -> tuple[FindFiles, ReadT
         by_id = locate_labelled_videos(root, listing, uses_file_ids=True).located
         return by_id if by_id.sources else located
 
-    return find_files, read_table, locate_videos
+    return Format(find_files, read_table, locate_videos)
 
 
 def find_classes(folder: Path, name: str) -> Path:

@@ -4,7 +4,6 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from flowkit.annotations.label_files.options import NO_COLUMN, ROLES
 from flowkit.annotations.label_files.rows import KEY_COLUMN, FileRows
@@ -124,7 +123,7 @@ def is_header(
     return not (looks_like_file or first[1].isdecimal() or first[1] in labels)
 
 
-def choose_roles(rows: FileRows, mapping: Mapping[str, str], *, needs_label: bool = True) -> Roles:
+def choose_roles(rows: FileRows, mapping: Mapping[str, str], *, needs_label: bool) -> Roles:
     """Choose the column of each role.
 
     Args:
@@ -159,35 +158,35 @@ def choose_roles(rows: FileRows, mapping: Mapping[str, str], *, needs_label: boo
         raise AnnotationError(f"{rows.path}: no column names the videos. {explain_columns(rows)}")
     if "label" not in mapping and {TEMPLATE, PLACEHOLDERS} <= set(names):
         found["label"] = TEMPLATE
-    times = choose_times(rows, found, mapping)
-    used = {column for column in (*found.values(), *times.values()) if isinstance(column, str)}
-    others = tuple(name for name in names if name not in used and name != KEY_COLUMN)
+    in_frames = choose_times(rows, found, mapping)
+    used = {KEY_COLUMN, *found.values()}
+    others = tuple(name for name in names if name not in used)
     is_known = "label" in mapping or found["label"] is not None
     if not is_known and others and not set(map(normalize_name, others)) <= {"frames", "offset"}:
         raise AnnotationError(f"{rows.path}: no column has labels. {explain_columns(rows)}")
-    bounds = (found["id"], times["start"] or "", times["end"] or "")
+    bounds = (found["id"], found["start"] or "", found["end"] or "")
     are_clips = tuple(map(normalize_name, bounds)) == KINETICS
     fps: str | float | None = found["fps"]
     if fps is None and is_number(mapping.get("fps", "")):
         fps = float(mapping["fps"])
     return Roles(
-        id=found["id"], label=found["label"], subset=found["subset"], fps=fps, others=others,
-        are_clips=are_clips, **times,
+        id=found["id"], label=found["label"], subset=found["subset"], start=found["start"],
+        end=found["end"], in_frames=in_frames, segment=found["segment"], fps=fps,
+        are_clips=are_clips, others=others,
     )  # fmt: skip
 
 
-def choose_times(
-    rows: FileRows, found: dict[str, str | None], mapping: Mapping[str, str]
-) -> dict[str, Any]:
-    """Choose the columns that say when a label begins and ends.
+def choose_times(rows: FileRows, found: dict[str, str | None], mapping: Mapping[str, str]) -> bool:
+    """Choose the columns that say when a label begins and ends: ``start`` and ``end``, or SEGMENT.
 
     Args:
         rows: The rows of a file.
-        found: Columns by role; roles that are not used become None.
+        found: Columns by role, which are changed: ``start`` and ``end`` become those that are
+            used, ``start_frame`` and ``end_frame`` None, and ``segment`` is added.
         mapping: Columns by role as the user gave them.
 
     Returns:
-        Values for the fields of `Roles` about times.
+        Whether start and end are frame numbers.
 
     Raises:
         UsageError: The user names a start without an end, or an end without a start.
@@ -199,21 +198,21 @@ def choose_times(
             if mapping.get(given, NO_COLUMN) != NO_COLUMN:
                 raise UsageError(f"--columns names {given} without the other; give start and end")
             found[start] = found[end] = None
-    if found["start"] is not None:
-        in_frames = all("frame" in normalize_name(found[role] or "") for role in ("start", "end"))
-        found["start_frame"] = found["end_frame"] = None
-        times = {"start": found["start"], "end": found["end"], "in_frames": in_frames}
+    if found["start"] is None:
+        found["start"], found["end"] = found["start_frame"], found["end_frame"]
+        in_frames = found["start"] is not None
     else:
-        times = {"start": found["start_frame"], "end": found["end_frame"],
-                 "in_frames": found["start_frame"] is not None}  # fmt: skip
-    if times["in_frames"] and found["fps"] is None and not is_number(mapping.get("fps", "")):
+        in_frames = all("frame" in normalize_name(found[role] or "") for role in ("start", "end"))
+    found["start_frame"] = found["end_frame"] = None
+    if in_frames and found["fps"] is None and not is_number(mapping.get("fps", "")):
         raise AnnotationError(
-            f"{rows.path}: {times['start']} and {times['end']} are frame numbers, and no column "
+            f"{rows.path}: {found['start']} and {found['end']} are frame numbers, and no column "
             "has the frame rate; give it with --columns fps=25 (or fps=COLUMN), or leave the times "
             "out with --columns start_frame=-,end_frame=-"
         )
-    has_segment = SEGMENT in rows.columns and times["start"] is None
-    return times | {"segment": SEGMENT if has_segment else None}
+    has_segment = SEGMENT in rows.columns and found["start"] is None
+    found["segment"] = SEGMENT if has_segment else None
+    return in_frames
 
 
 def find_given_column(

@@ -27,7 +27,7 @@ SHEET_HINT = "sep="
 
 def find_stated_delimiter(lines: Sequence[str]) -> str | None:
     """Return the delimiter that the first line states, as in ``sep=;``; None if it states none."""
-    first = lines[0] if lines else ""
+    first = lines[0]
     is_hint = first[:4].lower() == SHEET_HINT and len(first) > 4 and not first[5:].strip()
     return first[4] if is_hint else None
 
@@ -60,19 +60,6 @@ def detect_delimiter(lines: Sequence[str], preferred: str | None = None) -> str 
         candidates.append(((share, delimiter == preferred, has_names, -position), delimiter))
     best, chosen = max(candidates, default=((0.0, False, False, 0), None))
     return chosen if best[0] >= 0.5 else None
-
-
-def is_consistent(lines: Sequence[str], delimiter: str) -> bool:
-    """Return whether a delimiter splits all lines into the same number of fields.
-
-    Args:
-        lines: The first lines of a file.
-        delimiter: The delimiter.
-    """
-    try:
-        return len({len(row) for row in csv.reader(lines, delimiter=delimiter) if row}) == 1
-    except csv.Error:
-        return False
 
 
 def read_delimited(path: Path, delimiter: str | None, mapping: Mapping[str, str]) -> FileRows:

@@ -1,13 +1,13 @@
 """Recognize the format of a label file and read its rows."""
 
-from collections.abc import Callable, Mapping
+import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 from flowkit.annotations.label_files.columns import find_usual_column
 from flowkit.annotations.label_files.delimited import (
     detect_delimiter,
     find_stated_delimiter,
-    is_consistent,
     read_delimited,
 )
 from flowkit.annotations.label_files.json_files import has_json_lines, read_json, read_json_lines
@@ -62,43 +62,41 @@ def read_rows(path: Path, mapping: Mapping[str, str]) -> FileRows:
     lines = read_sample(path)
     if not lines:
         raise make_empty_error(path)
-    return choose_reader(path, lines, mapping)(path)
+    return read_text_rows(path, lines, mapping)
 
 
-def choose_reader(
-    path: Path, lines: list[str], mapping: Mapping[str, str]
-) -> Callable[[Path], FileRows]:
-    """Choose the function that reads a text file.
+def read_text_rows(path: Path, lines: list[str], mapping: Mapping[str, str]) -> FileRows:
+    """Read the rows of a text file.
 
     Args:
-        path: The file; only its extension is used.
+        path: The file.
         lines: Its first lines, none of them blank.
         mapping: Columns by role as the user gave them.
 
     Returns:
-        The function.
+        The rows.
+
+    Raises:
+        AnnotationError: As for `read_rows`.
     """
     extension = path.suffix.lower()
     first = lines[0].lstrip()
     is_jsonl = extension in (".jsonl", ".ndjson")
-    if first.startswith("[") and (extension == ".json" or is_jsonl):
-        return read_json
     if first.startswith("{") and extension not in TABLE_EXTENSIONS:
-        return read_json_lines if has_json_lines(lines) or is_jsonl else read_json
-    if extension == ".json":
-        return read_json  # its message says what is wrong
+        has_lines = is_jsonl or has_json_lines(lines)
+        return read_json_lines(path) if has_lines else read_json(path)
+    if extension == ".json" or (is_jsonl and first.startswith("[")):
+        return read_json(path)  # its message says what is wrong
     if is_jsonl:
-        return read_json_lines
-    stated = find_stated_delimiter(lines)
-    if stated is not None:
-        return lambda path: read_delimited(path, stated, mapping)
-    preferred = "\t" if extension == ".tsv" else None
-    delimiter = detect_delimiter(lines, preferred)
-    is_table = extension in TABLE_EXTENSIONS and delimiter is not None
-    if not is_table and delimiter is not None:
-        header = [field.strip() for field in lines[0].split(delimiter)]
-        is_table = is_consistent(lines, delimiter) or find_usual_column("id", header) is not None
-    if not is_table and len(lines[0].split()) > 1 and has_plain_lines(lines):
-        return read_plain_lines
-    chosen = delimiter if is_table else None
-    return lambda path: read_delimited(path, chosen, mapping)
+        return read_json_lines(path)
+    delimiter = find_stated_delimiter(lines)
+    if delimiter is None:
+        delimiter = detect_delimiter(lines, "\t" if extension == ".tsv" else None)
+        if delimiter is not None and extension not in TABLE_EXTENSIONS:
+            widths = set(map(len, csv.reader(lines, delimiter=delimiter)))
+            header = [field.strip() for field in lines[0].split(delimiter)]
+            if len(widths) > 1 and find_usual_column("id", header) is None:
+                delimiter = None
+        if delimiter is None and len(lines[0].split()) > 1 and has_plain_lines(lines):
+            return read_plain_lines(path)
+    return read_delimited(path, delimiter, mapping)

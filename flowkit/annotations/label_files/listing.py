@@ -15,11 +15,11 @@ from flowkit.annotations.label_files.cells import (
     split_labels,
 )
 from flowkit.annotations.label_files.classes import ClassList, read_classes
-from flowkit.annotations.label_files.columns import Roles, choose_roles
+from flowkit.annotations.label_files.columns import Roles, choose_roles, find_given_column
 from flowkit.annotations.label_files.formats import read_rows
 from flowkit.annotations.label_files.label_list import LabelList, merge_row
 from flowkit.annotations.label_files.matching import normalize_path
-from flowkit.annotations.label_files.options import LabelOptions
+from flowkit.annotations.label_files.options import NO_COLUMN, LabelOptions
 from flowkit.annotations.label_files.row_labels import make_label_reader
 from flowkit.annotations.label_files.rows import FileRows, to_text, to_texts
 from flowkit.annotations.label_files.templates import make_file_names
@@ -54,7 +54,9 @@ def read_label_files(paths: Sequence[Path], options: LabelOptions | None = None)
     files = [read_rows(path, options.columns) for path in paths]
     needs_label = len(files) == 1
     roles = [choose_roles(file, options.columns, needs_label=needs_label) for file in files]
-    check_label_columns(files, roles, options)
+    column = options.columns.get("label", NO_COLUMN)
+    if column != NO_COLUMN and all(role.label is None for role in roles):
+        find_given_column(files[0], "label", column)  # raises the error about this column
     if options.file_template is not None:  # the user says what the files are
         roles = [replace(role, are_clips=False) for role in roles]
     listing = LabelList(files=tuple(files), roles=tuple(roles))
@@ -70,25 +72,6 @@ def read_label_files(paths: Sequence[Path], options: LabelOptions | None = None)
         file.columns = {role.id: file.columns[role.id]}
     listing.classes = order_classes(listing, class_list, namer)
     return listing
-
-
-def check_label_columns(
-    files: Sequence[FileRows], roles: Sequence[Roles], options: LabelOptions
-) -> None:
-    """Check that at least one of several files has the label column that the user names.
-
-    Args:
-        files: The files.
-        roles: Their roles.
-        options: What the user says.
-
-    Raises:
-        UsageError: No file has it.
-    """
-    column = options.columns.get("label", "-")
-    if column != "-" and all(role.label is None for role in roles):
-        choose_roles(files[0], options.columns)
-        raise UsageError(f"no file has the column {column!r}")
 
 
 def guess_file_subset(file: FileRows, roles: Roles, options: LabelOptions) -> str | None:

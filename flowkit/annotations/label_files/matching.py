@@ -55,7 +55,7 @@ def match_rows(
     Returns:
         The matches.
     """
-    matcher = Matcher(normalize_paths(names), normalize_paths(videos))
+    matcher = Matcher(list(map(normalize_path, names)), list(map(normalize_path, videos)))
     if folder:
         matcher.match_equal("by path beside the label file", lambda name: f"{folder}/{name}", str)
     matcher.match_equal("by path", str, str)
@@ -63,14 +63,13 @@ def match_rows(
     matcher.match_endings("by file name", lambda path: path)
     matcher.match_endings("by file name without extension", remove_extension)
     if prefix:
-        matcher.match_equal(f"by file name with {prefix} before the id", lambda name: prefix + name,
-                            lambda path: remove_extension(get_name(path)))  # fmt: skip
+        way = f"by file name with {prefix} before the id"
+        matcher.match_equal(way, lambda name: prefix + name, get_name_without_extension)
     if not matcher.matches.counts and not matcher.matches.ambiguous_rows:
         matcher.match_equal("by file name in another folder", get_name, get_name)
-        matcher.match_equal("by file name without extension, in another folder",
-                            lambda path: remove_extension(get_name(path)),
-                            lambda path: remove_extension(get_name(path)))  # fmt: skip
-    matcher.matches.missing = matcher.list_missing()
+        way = "by file name without extension, in another folder"
+        matcher.match_equal(way, get_name_without_extension, get_name_without_extension)
+    matcher.matches.missing = list(matcher.open_rows)
     return matcher.matches
 
 
@@ -195,10 +194,6 @@ class Matcher:
             counts[way] = counts.get(way, 0) + found - len(conflicts)
         return open_rows, several
 
-    def list_missing(self) -> list[int]:
-        """Return the rows that are still open, ascending."""
-        return list(self.open_rows)
-
 
 def choose_longest(
     key: str, videos: tuple[int, ...], key_by_video: Mapping[int, str]
@@ -253,17 +248,12 @@ def has_common_ending(a: str, b: str) -> bool:
     return a == b or a.endswith("/" + b) or b.endswith("/" + a)
 
 
-def normalize_paths(paths: Iterable[str]) -> list[str]:
-    r"""Return paths in Unicode normalization form C, with "/" as separator, and without ``./``.
+def normalize_path(path: str) -> str:
+    r"""Return a path in Unicode normalization form C, with "/" as separator, and without ``./``.
 
     Args:
-        paths: Paths or names of files, also with ``\`` as separator.
+        path: Path or name of a file, also with ``\`` as separator.
     """
-    return [normalize_path(path) for path in paths]
-
-
-def normalize_path(path: str) -> str:
-    """Normalize one path as `normalize_paths` does."""
     if "\\" in path:
         path = path.replace("\\", "/")
     if "./" in path or "//" in path:
@@ -280,3 +270,8 @@ def remove_extension(path: str) -> str:
 def get_name(path: str) -> str:
     """Return the last part of a path."""
     return path.rpartition("/")[2]
+
+
+def get_name_without_extension(path: str) -> str:
+    """Return the last part of a path without the extension of a video."""
+    return remove_extension(get_name(path))

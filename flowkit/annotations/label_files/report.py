@@ -7,7 +7,7 @@ from flowkit.annotations.label_files.columns import TEMPLATE, Roles, normalize_n
 from flowkit.annotations.label_files.label_list import LabelList
 from flowkit.annotations.label_files.matching import Matches
 from flowkit.annotations.label_files.rows import KEY_COLUMN
-from flowkit.path_text import printable_path, replace_surrogates
+from flowkit.path_text import escape_unprintable, printable_path, replace_surrogates
 
 MAX_NAMES = 3
 """Number of videos or rows that a line names as examples."""
@@ -57,8 +57,11 @@ def describe_rows(listing: LabelList) -> str:
     # Of several files, the one with the most roles is described.
     roles = max(listing.roles, key=lambda roles: (roles.label is not None, len(roles.others)))
     has_header = listing.files[listing.roles.index(roles)].has_header
-    parts = [f"id from {show_column(roles.id, has_header)}", describe_label(listing, roles)]
-    parts.append(describe_subset(listing, roles, has_header))
+    parts = [
+        f"id from {show_column(roles.id, has_header)}",
+        describe_label(listing, roles, has_header),
+        describe_subset(listing, roles, has_header),
+    ]
     if roles.are_clips:
         parts.append("each file a clip named id_start_end")
     elif roles.segment is not None:
@@ -80,11 +83,10 @@ def show_column(name: str, has_header: bool) -> str:
     return f"`{name}`" if has_header else f"column {name}"
 
 
-def describe_label(listing: LabelList, roles: Roles) -> str:
+def describe_label(listing: LabelList, roles: Roles, has_header: bool) -> str:
     """Describe where the labels come from, and how many classes there are."""
     if roles.label is None:
         return "no label column"
-    has_header = listing.files[listing.roles.index(roles)].has_header
     brackets = " without brackets" if normalize_name(roles.label) == TEMPLATE else ""
     column = show_column(roles.label, has_header)
     return f"label from {column}{brackets} ({count(len(listing.classes), 'class', 'classes')})"
@@ -175,16 +177,8 @@ def show(names: Sequence[str], singular: str, plural: str) -> str:
     """
     if not names:
         return ""
-    shown = ", ".join(map(printable, names[:MAX_NAMES]))
+    shown = ", ".join(escape_unprintable(replace_surrogates(name)) for name in names[:MAX_NAMES])
     return f"{count(len(names), singular, plural)}: {shown}{', …' if names[MAX_NAMES:] else ''}"
-
-
-def printable(name: str) -> str:
-    """Return a name with escapes for characters that cannot be printed."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode()
-        for c in replace_surrogates(name)
-    )
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

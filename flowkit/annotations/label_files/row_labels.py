@@ -37,18 +37,13 @@ def make_label_reader(
     column, values = roles.label, file.columns[roles.label]
     cache: dict[Any, tuple[Label, ...]] = {}
 
-    def read_objects(row: int) -> tuple[Label, ...]:
-        locate, get_fps = partial(file.locate, row), partial(read_fps, file, roles, row)
-        return read_segments(values[row], namer.name, locate, get_fps)
-
     def read_whole(row: int) -> tuple[Label, ...]:
         value = values[row]
-        if isinstance(value, list):
-            if value and isinstance(value[0], dict):
-                return read_objects(row)
+        if isinstance(value, list) and not (value and isinstance(value[0], dict)):
             value = tuple(map(to_text, value))
-        elif isinstance(value, dict):
-            return read_objects(row)
+        if isinstance(value, list | dict):  # labels that are objects
+            locate, get_fps = partial(file.locate, row), partial(read_fps, file, roles, row)
+            return read_segments(value, namer.name, locate, get_fps)
         labels = cache.get(value)
         if labels is None:
             texts = dict.fromkeys(split_labels(value, column))

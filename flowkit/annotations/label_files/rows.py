@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +96,10 @@ class ColumnBuilder:
         Args:
             entries: JSON values by column name, for each row.
         """
-        names = list(self.columns or entries[0])
-        if any(entry.keys() != entries[0].keys() for entry in entries) or set(names) != set(
-            entries[0]
-        ):
-            new_names = [name for entry in entries for name in entry if name not in self.columns]
-            for name in dict.fromkeys(new_names):
+        for name in dict.fromkeys(chain.from_iterable(entries)):
+            if name not in self.columns:
                 self.add_column_values(name, [None] * self.count)
-            names = list(self.columns)
-        for name in names:
+        for name in self.columns:
             self.add_column_values(name, [entry.get(name) for entry in entries])
         self.count += len(entries)
 

@@ -107,22 +107,18 @@ def fit_bounds(
         problems.incomplete.append(describe_segment(key, label))
         return None
     problems.timed += 1
+    bounds = max(0.0, float(start)), min(float(end), duration)
     if end < start:
         problems.reversed.append(describe_segment(key, label))
-        return None
-    if end - start < MIN_LENGTH:
+    elif end - start < MIN_LENGTH:
         problems.short.append(describe_segment(key, label))
-        return None
-    if start >= duration or end <= 0:
+    elif bounds[1] - bounds[0] < MIN_LENGTH:  # no more than a sliver of it is in the video
         problems.outside.append(describe_segment(key, label))
-        return None
-    bounds = max(0.0, float(start)), min(float(end), duration)
-    if bounds[1] - bounds[0] < MIN_LENGTH:  # no more than a sliver of it is in the video
-        problems.outside.append(describe_segment(key, label))
-        return None
-    if bounds != (start, end):
-        problems.cut.append(describe_segment(key, label))
-    return bounds
+    else:
+        if bounds != (start, end):
+            problems.cut.append(describe_segment(key, label))
+        return bounds
+    return None
 
 
 def describe_segment(key: str, label: Label) -> str:

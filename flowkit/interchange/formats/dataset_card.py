@@ -73,22 +73,19 @@ def list_configs(records: list[ShardRecord]) -> list[dict[str, Any]]:
     """List the files of each split, for the frames and for the videos.
 
     Args:
-        records: Records of all shards, sorted by name.
+        records: Records of all shards.
 
     Returns:
         The value of ``configs`` in the front matter.
     """
-    splits: dict[str, list[str]] = {}
+    splits: dict[str, set[str]] = {}
     for record in records:
         for subset in record.subsets:
-            partitions = splits.setdefault(subset, [])
-            partition = record.name.rpartition("-")[0]
-            if partition not in partitions:
-                partitions.append(partition)
+            splits.setdefault(subset, set()).add(record.name.rpartition("-")[0])
     configs: list[dict[str, Any]] = []
     for config, pattern in (("frames", "data/{}-*.parquet"), ("videos", "videos/{}.parquet")):
         data_files = [
-            {"split": split, "path": [pattern.format(partition) for partition in partitions]}
+            {"split": split, "path": list(map(pattern.format, sorted(partitions)))}
             for split, partitions in sorted(splits.items())
         ]
         configs.append({"config_name": config, "data_files": data_files})

@@ -12,7 +12,7 @@ the frame that flow starts from: ``flow_x_p2_00000.jpg`` is flow from frame 0 to
 same, and flow to earlier frames is refused.
 
 ``<video>`` is the id of the video, encoded by `file_names.encode_id`. RGB images are copied
-unchanged. Flow is decoded, converted to pixels, quantized again (flow_conversion.py) and encoded
+unchanged. Flow is decoded, converted to pixels, quantized again (flow/quantization.py) and encoded
 again. A quantization step is 2B/255 px, so rounding adds an error of at most B/255 px (0.078 at
 B = 20). The second JPEG compression adds a little more, which the report measures.
 
@@ -28,11 +28,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from flowkit.errors import DiskFullError, FlowkitError, UsageError
 from flowkit.flow.params import DEFAULT_BOUND
+from flowkit.flow.quantization import dequantize, from_denseflow, to_denseflow
 from flowkit.interchange.file_names import encode_id, find_case_collisions
 from flowkit.interchange.formats.export_format import ExportFormat, ExportOptions, Outcome, Written
-from flowkit.interchange.formats.flow_conversion import FlowConversion
 from flowkit.interchange.video_lists import describe_video, read_videos, write_lists
 from flowkit.recipe import DEFAULT_QUALITY
 from flowkit.store.format import jpeg
@@ -57,8 +59,13 @@ class ImageFolders(ExportFormat):
     Attributes:
         flow_name: Template of the names of flow images, to be formatted with the axis (x or y) and
             the number.
-        conversion: The tables that convert flow values.
+        stored_pixels: (256,) float32: displacement in pixels of each byte in the store.
+        table: (256,) uint8: byte to write for each byte in the store.
+        written_pixels: (256,) float32: displacement in pixels of each written byte.
         quality: JPEG quality of the flow images.
+
+    Raises:
+        UsageError: If the bound is not positive.
     """
 
     first_number: ClassVar[int]
@@ -74,7 +81,12 @@ class ImageFolders(ExportFormat):
         store_bound = store.recipe.flow.bound if store.recipe.flow is not None else DEFAULT_BOUND
         bound = store_bound if options.bound is None else options.bound
         self.quality = DEFAULT_QUALITY if options.quality is None else options.quality
-        self.conversion = FlowConversion(store_bound, bound)
+        if not bound > 0:
+            raise UsageError(f"flow bound must be positive pixels, got {bound}")
+        values = np.arange(256, dtype=np.uint8)
+        self.stored_pixels = dequantize(values, store_bound)
+        self.table = to_denseflow(self.stored_pixels, bound)
+        self.written_pixels = from_denseflow(values, bound)
         self.settings |= {
             "start_index": self.first_number,
             "rgb_template": RGB_NAME,
@@ -167,15 +179,14 @@ class ImageFolders(ExportFormat):
         if "rgb" in video.streams:
             for t in range(video.num_frames):
                 (folder / RGB_NAME.format(self.first_number + t)).write_bytes(video.rgb_bytes(t))
-        tables = self.conversion
         for t in video.flow_frames:
             for axis, data in zip("xy", video.flow_bytes(t), strict=True):
                 plane = jpeg.decode_grey(data)
-                exported = jpeg.encode_grey(tables.table[plane], self.quality)
+                exported = jpeg.encode_grey(self.table[plane], self.quality)
                 (folder / self.flow_name.format(axis, self.first_number + t)).write_bytes(exported)
                 if t == video.flow_frames[video.num_flow // 2] and axis == "x":
-                    written = tables.written_pixels[jpeg.decode_grey(exported)]
-                    added = abs(written - tables.stored_pixels[plane])
+                    written = self.written_pixels[jpeg.decode_grey(exported)]
+                    added = abs(written - self.stored_pixels[plane])
                     error = float(added.mean()), float(added.max())
         return error
 

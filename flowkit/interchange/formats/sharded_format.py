@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import ClassVar, Protocol
@@ -123,11 +124,8 @@ class ShardedFormat(ExportFormat):
             for id in remaining
         )
         shards = plan_shards(videos, self.shard_bytes, self.records)
-
-        def write_shard(shard: Shard) -> dict[str, Outcome]:
-            return self._write_shard(shard, partitions, stopped)
-
         stopped, pool = Event(), ThreadPoolExecutor(self.options.workers)
+        write_shard = partial(self._write_shard, partitions=partitions, stopped=stopped)
         try:
             for outcomes in pool.map(write_shard, shards):
                 yield from outcomes.items()
@@ -221,9 +219,8 @@ class ShardedFormat(ExportFormat):
                         outcomes[id] = self._add_video(writer, self.store[id])
                 written = [id for id in shard.ids if isinstance(outcomes[id], Written)]
                 if written:
-                    descriptor = os.open(temporary, os.O_RDONLY)
-                    os.fsync(descriptor)
-                    os.close(descriptor)
+                    with temporary.open("rb") as file:
+                        os.fsync(file.fileno())
                     temporary.replace(path)
                     sync_folder(self.folder)
         finally:

@@ -51,9 +51,7 @@ def read_frames(store: Store, video: Video) -> Iterator[StoredFrame]:
     Yields:
         Its frames. Those from which no flow leads, such as the last one, have none.
     """
-    row = store.find(video.id)
-    assert row is not None
-    locations = {stream: store.index.locate(stream, row) for stream in ("rgb", "flow")}
+    locations = {stream: store.index.locate(stream, video.row) for stream in ("rgb", "flow")}
     for start in range(0, video.num_frames, FRAMES_PER_READ):
         length = min(FRAMES_PER_READ, video.num_frames - start)
         columns = [
@@ -117,13 +115,12 @@ def count_bytes(store: Store, video: Video, streams: tuple[str, ...]) -> int:
     Returns:
         Bytes of its images and patches; 0 if the headers of its shard are damaged.
     """
-    total, row = 0, store.find(video.id)
-    assert row is not None
+    total = 0
     try:
         for stream in streams:
             size = STREAMS[stream].vector_size
             if size is not None:
-                total += store.index.count(stream, row) * size * FLOAT_BYTES
+                total += store.index.count(stream, video.row) * size * FLOAT_BYTES
                 continue
             total += sum(
                 store.shards.locate(shard, batch, column.name)[1].values_bytes
@@ -146,8 +143,7 @@ def list_batches(store: Store, video: Video, stream: str) -> list[tuple[int, int
     Returns:
         Shard and batch indices; empty if the video does not have the stream.
     """
-    row = store.find(video.id)
-    location = None if row is None else store.index.locate(stream, row)
+    location = store.index.locate(stream, video.row)
     if location is None:
         return []
     return [(location.shard, batch) for batch, _, _ in store.shards.list_spans(location)]

@@ -14,7 +14,8 @@ from flowkit.interchange import export as exporting
 from flowkit.interchange.export import choose_ids, export, lock_folder
 from flowkit.interchange.file_names import encode_id
 from flowkit.interchange.folders import FORMATS as IMPORT_FORMATS
-from flowkit.interchange.formats.flow_conversion import FlowConversion
+from flowkit.interchange.formats.export_format import ExportOptions
+from flowkit.interchange.formats.image_folders import Denseflow
 from flowkit.interchange.formats.registry import FORMATS
 from flowkit.store import rebuild_index
 from flowkit.store.format.jpeg import encode_rgb
@@ -70,11 +71,11 @@ def test_their_loaders_read_it(make_store, tmp_path, format, start):
             assert abs(normalize(q) - video.flow(t)).mean() <= 1.5 * STEP
 
 
-def test_values_without_jpeg_are_within_half_a_step():
-    tables = FlowConversion(20.0, 20.0)
-    error = abs(tables.written_pixels[tables.table] - tables.stored_pixels)[1:]
+def test_values_without_jpeg_are_within_half_a_step(make_store, tmp_path):
+    target = Denseflow(Store(make_store()), tmp_path, ExportOptions())
+    error = abs(target.written_pixels[target.table] - target.stored_pixels)[1:]
     assert error.max() <= STEP / 2 + 1e-5
-    assert tables.table[128] == 128
+    assert target.table[128] == 128
 
 
 def test_another_bound_is_written(make_store, tmp_path):

@@ -27,7 +27,7 @@ from flowkit.web.overview import describe_store
 from flowkit.web.pages import STATIC
 from flowkit.web.static_data import shorten_messages
 from flowkit.web.static_page import make_import_map, make_script, rename_imports
-from flowkit.web.static_site import StaticOptions, write_static_site
+from flowkit.web.static_site import write_static_site
 
 from ...conftest import write_store
 from .conftest import IDS
@@ -37,7 +37,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 def write(root, out, limit=None):
     lines = []
-    write_static_site(root, (), StaticOptions(out=out, limit=limit), lines.append)
+    write_static_site(root, (), out, limit, lines.append)
     return lines
 
 

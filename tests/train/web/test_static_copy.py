@@ -9,7 +9,7 @@ import pytest
 from flowkit.web import static_site
 from flowkit.web.keys import make_key, make_name_key
 from flowkit.web.open_store import OpenStore
-from flowkit.web.static_site import StaticOptions, write_static_site
+from flowkit.web.static_site import write_static_site
 from train.web.open_runs import open_runs
 from train.web.plugin import make_plugin
 from train.web.predictions import Filter, describe_predictions, list_videos
@@ -27,9 +27,9 @@ def shown(run, store, tmp_path, monkeypatch):
     ids = [*(store.ids[row] for row in range(3)), "not here"]
     write_scores(run, SCORE, [0, 1, 1, 0], [0, 0, 1, 1], ids)
     monkeypatch.setattr(static_site, "load_plugins", lambda context: [make_plugin(context)])
-    options = StaticOptions(out=tmp_path / "page")
-    write_static_site(store.path, [run.path], options, lambda line: None)
-    return open_runs([run.path], store), options.out
+    out = tmp_path / "page"
+    write_static_site(store.path, [run.path], out, None, lambda line: None)
+    return open_runs([run.path], store), out
 
 
 def read(path):
