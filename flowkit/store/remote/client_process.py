@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +91,6 @@ class ProcessClient:
     def delete(self, name: str) -> None:
         """Delete an object."""
         self._call("delete", name)
-
-    def close(self) -> None:
-        """End the other process."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        self._process.wait()
 
 
 def answer_calls(url: str) -> None:
