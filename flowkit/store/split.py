@@ -32,7 +32,7 @@ from flowkit.store.split_summary import (
     summarize,
 )
 from flowkit.store.stratification import Member, assign_subsets
-from flowkit.store.video_groups import make_grouping
+from flowkit.store.video_groups import find_groups
 
 if TYPE_CHECKING:
     from flowkit.annotations.table import Annotation, AnnotationTable
@@ -126,8 +126,8 @@ def divide_videos(
         )
     has_labels = any(annotation.labels for annotation in pool)
     divided = [a for a in pool if a.labels or not has_labels]
-    group_of = make_grouping(divided, record.group_by)
-    members = [Member(a.id, first_class(a), group_of(a)) for a in divided]
+    groups = find_groups(divided, record.group_by)
+    members = [Member(a.id, first_class(a), groups[a.id]) for a in divided]
     assignment = assign_subsets(members, record.fractions, record.seed)
     not_stored = len(table.annotations) - len(stored_ids) if record.only is None else 0
     summary = summarize(record, pool, members, assignment, not_stored)

@@ -34,7 +34,7 @@ class Member(NamedTuple):
     class_name: str
     """Its class; the same for all videos without classes."""
     group: tuple[int, str]
-    """Its group, as `make_grouping` names it: videos with equal groups stay together."""
+    """Its group, as `find_groups` names it: videos with equal groups stay together."""
 
 
 @dataclass(frozen=True, slots=True)
