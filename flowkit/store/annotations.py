@@ -176,7 +176,7 @@ def read_annotation_rows(root: Path) -> Any:
     """
     path = root / "annotations.arrow"
     try:
-        table = read_table(path)
+        table = pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
         check_annotation_rows(table)
     except FileNotFoundError:
         return None
@@ -223,11 +223,6 @@ def check_annotation_rows(table: Any) -> None:
         and pc.count_distinct(table["id"]).as_py() != table.num_rows
     ):
         raise ValueError("an id that occurs twice")
-
-
-def read_table(path: Path) -> Any:
-    """Read an Arrow file into a table in memory."""
-    return pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
 
 
 def serialize_batches(schema: Any, batches: Iterable[Any]) -> bytes:

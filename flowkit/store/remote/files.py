@@ -139,12 +139,8 @@ class RemoteFiles:
                 for end, (data, state) in zip(ends, client.read_ranges(ends), strict=True):
                     states[end.name] = state
                     if state.size == sizes[end.name]:
-                        first = end.start // PAGE
-                        pages = {first + k: data[k * PAGE : (k + 1) * PAGE]
-                                 for k in range((len(data) - 1) // PAGE + 1)}  # fmt: skip
                         file = RemoteFile(self, end.name, state)
-                        self._keep(file, pages, {})
-                        self._cache.write(file.key, pages)
+                        self._keep_answer(file, end.start // PAGE, data, {})
         for name in names:
             if name not in states:
                 try:
@@ -206,9 +202,16 @@ class RemoteFiles:
                     f"({file.state.size:,} bytes with tag {file.state.tag}, now {state.size:,} "
                     f"with {state.tag}), and shards never change; run `flowkit verify {self.url}`"
                 )
-            found = {n: data[PAGE * (n - run.start) : PAGE * (n + 1 - run.start)] for n in run}
-            self._keep(file, found, pages)
-            self._cache.write(file.key, found)
+            self._keep_answer(file, run.start, data, pages)
+
+    def _keep_answer(
+        self, file: RemoteFile, first: int, data: bytes, pages: dict[tuple[str, int], bytes]
+    ) -> None:
+        """Add the pages of an answer, from number ``first`` on, to ``pages``, memory and disk."""
+        count = (len(data) - 1) // PAGE + 1
+        found = {first + k: data[PAGE * k : PAGE * (k + 1)] for k in range(count)}
+        self._keep(file, found, pages)
+        self._cache.write(file.key, found)
 
     def _keep(
         self, file: RemoteFile, found: dict[int, bytes], pages: dict[tuple[str, int], bytes]
