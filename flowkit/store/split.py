@@ -24,13 +24,7 @@ from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import hold_store
 from flowkit.store.index import rebuild_index
 from flowkit.store.reader import Store
-from flowkit.store.split_summary import (
-    SplitRecord,
-    SplitSummary,
-    first_class,
-    format_count,
-    summarize,
-)
+from flowkit.store.split_summary import SplitRecord, SplitSummary, format_count, summarize
 from flowkit.store.stratification import Member, assign_subsets
 from flowkit.store.video_groups import find_groups
 
@@ -127,7 +121,7 @@ def divide_videos(
     has_labels = any(annotation.labels for annotation in pool)
     divided = [a for a in pool if a.labels or not has_labels]
     groups = find_groups(divided, record.group_by)
-    members = [Member(a.id, first_class(a), groups[a.id]) for a in divided]
+    members = [Member(a.id, a.labels[0].name if a.labels else "", groups[a.id]) for a in divided]
     assignment = assign_subsets(members, record.fractions, record.seed)
     not_stored = len(table.annotations) - len(stored_ids) if record.only is None else 0
     summary = summarize(record, pool, members, assignment, not_stored)

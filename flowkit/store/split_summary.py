@@ -105,11 +105,6 @@ class SplitSummary:
         return lines
 
 
-def first_class(annotation: "Annotation") -> str:
-    """Return the class by which a video is stratified, "" without a label."""
-    return annotation.labels[0].name if annotation.labels else ""
-
-
 def summarize(
     record: SplitRecord,
     pool: "Sequence[Annotation]",
