@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flowkit.store.index_file import check_column, check_rows, make_index_error, open_index
 from flowkit.streams import STEP_STREAMS, count_empty_rows
@@ -116,8 +117,6 @@ class IndexView:
 
     def count_subsets(self) -> dict[str, int]:
         """Return the number of videos in each subset, sorted by name."""
-        import pyarrow.compute as pc
-
         counts = pc.value_counts(self.batch.column("subsets").flatten()).to_pylist()
         return dict(sorted((count["values"], count["counts"]) for count in counts))
 
@@ -138,8 +137,6 @@ class IndexView:
         Raises:
             CorruptError: The index is damaged.
         """
-        import pyarrow.compute as pc
-
         keys = pa.array([id.encode(errors="surrogatepass") for id in ids], pa.large_binary())
         stored = self.column("id").cast(pa.large_binary())
         rows: np.ndarray[Any, Any] = pc.index_in(keys, stored).fill_null(-1).to_numpy()

@@ -2,19 +2,16 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from flowkit.annotations.table import Annotation
 from flowkit.errors import UsageError
-
-if TYPE_CHECKING:
-    from flowkit.annotations.table import Annotation
 
 MAX_LISTED = 5
 """How many columns a message lists."""
 
 
 def find_groups(
-    annotations: "Sequence[Annotation]", group_by: str | None
+    annotations: Sequence[Annotation], group_by: str | None
 ) -> dict[str, tuple[int, str]]:
     """Find the groups of videos.
 
