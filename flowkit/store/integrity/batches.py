@@ -16,11 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowkit.errors import CorruptError
-from flowkit.store.format.checksums import (
-    MALFORMED_METADATA,
-    decode_row_checksums,
-    load_metadata,
-)
+from flowkit.store.format.checksums import MALFORMED_METADATA, decode_row_checksums, load_metadata
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.columns import build_arrays
 from flowkit.store.format.complete_videos import CompleteVideos, VideoPart
@@ -142,11 +138,8 @@ class ShardContents:
                     except CorruptError:
                         return False
                 else:
-                    values = (dimension or 0) if column.kind == "vector" else 1
-                    if (
-                        extent.values_bytes
-                        != extent.rows * values * np.dtype(column.dtype).itemsize
-                    ):
+                    values = extent.rows * ((dimension or 0) if column.kind == "vector" else 1)
+                    if extent.values_bytes != values * np.dtype(column.dtype).itemsize:
                         return False
         return True
 
