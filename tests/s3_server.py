@@ -198,7 +198,7 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
     def forget() -> None:
         client._state.reset()
         files.get_files.cache_clear()
-        page_cache._caches.clear()
+        page_cache.get_cache.cache_clear()
 
     server.forget = forget  # as in a new process
     forget()

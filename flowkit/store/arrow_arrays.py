@@ -37,11 +37,8 @@ def convert_to_floats(
     chosen = slice(0, len(column)) if rows is None else rows
     values = np.frombuffer(data or b"", dtype)[chosen].astype(np.float64)
     if column.null_count:
-        if rows is None:
-            bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")[chosen]
-        else:
-            bits = np.frombuffer(valid, np.uint8)[rows >> 3] >> (rows & 7).astype(np.uint8) & 1
-        values[bits == 0] = np.nan
+        bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
+        values[bits[chosen] == 0] = np.nan
     return values
 
 

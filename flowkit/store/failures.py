@@ -88,11 +88,7 @@ def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
 
 def read_failures(root: str | os.PathLike[str], stream: str = "") -> dict[str, Failure]:
     """Read the failures of a stream by video id; the last line of each id is used."""
-    return {
-        failure.id: failure
-        for _, failure in read_lines(Path(root))
-        if failure is not None and failure.stream == stream
-    }
+    return {failure.id: failure for failure in read_all_failures(root) if failure.stream == stream}
 
 
 def read_all_failures(root: str | os.PathLike[str]) -> list[Failure]:

@@ -22,11 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowkit.errors import CorruptError, StoreError
-from flowkit.store.annotations import (
-    annotations_digest,
-    read_annotation_rows,
-    serialize_batches,
-)
+from flowkit.store.annotations import annotations_digest, read_annotation_rows, serialize_batches
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
 from flowkit.store.format.location import read_uploaded_size
@@ -308,9 +304,8 @@ def merge_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
         ids = annotations["id"].cast(pa.large_string()).combine_chunks()
         positions = pc.index_in(rows["id"], value_set=ids)
         annotated = annotations.select(lists.schema.names).cast(lists.schema)
-        lists = pa.concat_tables(
-            [annotated, lists]
-        )  # the last row is for videos without annotations
+        # The last row is for videos without annotations.
+        lists = pa.concat_tables([annotated, lists])
     lists = lists.take(pc.fill_null(positions, lists.num_rows - 1))
     rows = rows.add_column(1, "labels", lists["labels"])
     return rows.add_column(2, "subsets", lists["subsets"]), classes

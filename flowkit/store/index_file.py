@@ -47,10 +47,6 @@ COUNTS = ("frames", "width", "height", "warnings")
 """Columns whose values are at least 0."""
 
 
-class InvalidIndex(ValueError):
-    """What is wrong with an index, for the message of a `CorruptError`."""
-
-
 @dataclass(frozen=True, slots=True)
 class IndexFile:
     """An open index whose values are not checked yet."""
@@ -88,7 +84,7 @@ def open_index(root: Path, *, in_memory: bool = False) -> IndexFile:
         source = path.read_bytes() if in_memory else pa.memory_map(os.fsencode(path))
         reader = pa.ipc.open_file(source)
         if reader.num_record_batches != 1:
-            raise InvalidIndex(f"{reader.num_record_batches} batches instead of one")
+            raise ValueError(f"{reader.num_record_batches} batches instead of one")
         check_schema(reader.schema)
         batch = reader.get_batch(0)
         batch.validate()
@@ -117,19 +113,19 @@ def make_index_error(root: Path, error: object) -> CorruptError:
 
 
 def check_schema(schema: Any) -> None:
-    """Raise an `InvalidIndex` if a column is missing or has another type than ours."""
+    """Raise a ValueError if a column is missing or has another type than ours."""
     if len(set(schema.names)) < len(schema):  # an error if a name is not UTF-8
-        raise InvalidIndex("two columns of one name")
+        raise ValueError("two columns of one name")
     expected = [*METADATA, ("labels", LABELS), ("subsets", SUBSETS)]
     for name, kind in expected:
         fields = schema.get_all_field_indices(name)
         if not fields and name in ADDED_COLUMNS:
             continue
         if not fields or schema.field(fields[0]).type != kind:
-            raise InvalidIndex(f"no column {name} of type {kind}")
+            raise ValueError(f"no column {name} of type {kind}")
     for field in schema:
         if pa.types.is_struct(field.type) and field.type != LOCATION:
-            raise InvalidIndex(f"column {field.name} is of type {field.type}")
+            raise ValueError(f"column {field.name} is of type {field.type}")
 
 
 def parse_metadata(batch: Any) -> IndexFile:
@@ -149,7 +145,7 @@ def parse_metadata(batch: Any) -> IndexFile:
         and all(isinstance(values[key], str | None) for key in ("annotations", "dataset"))
     )
     if not is_valid:
-        raise InvalidIndex("its metadata has values of wrong types")
+        raise ValueError("its metadata has values of wrong types")
     return IndexFile(batch, **values | {"classes": tuple(values["classes"]), "records": records})
 
 
@@ -163,15 +159,15 @@ def check_column(root: Path, index: IndexFile, name: str) -> Any:
     try:
         column.validate(full=True)
         if name in dict(METADATA) and name not in ADDED_COLUMNS and column.null_count:
-            raise InvalidIndex(f"no {name} of {column.null_count} videos")
+            raise ValueError(f"no {name} of {column.null_count} videos")
         if name in COUNTS and len(column) and pc.min(column).as_py() < 0:
-            raise InvalidIndex(f"{name} below 0")
-        if name == "id" and not pc.all(pc.less(column[:-1], column[1:]), min_count=0).as_py():
-            raise InvalidIndex("ids that are not sorted")
+            raise ValueError(f"{name} below 0")
+        if name == "id" and not is_sorted(column):
+            raise ValueError("ids that are not sorted")
         if name == "labels":
             check_class_ids(column, len(index.classes))
         if name == "subsets" and (column.null_count or column.values.null_count):
-            raise InvalidIndex("no name of a subset")
+            raise ValueError("no name of a subset")
         if column.type == LOCATION:
             check_locations(column, len(index.shards))
     except (pa.ArrowException, ValueError) as error:
@@ -179,25 +175,30 @@ def check_column(root: Path, index: IndexFile, name: str) -> Any:
     return column
 
 
+def is_sorted(ids: Any) -> bool:
+    """Return whether each id of an Arrow array is above the one before it."""
+    return bool(pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py())
+
+
 def check_class_ids(column: Any, classes: int) -> None:
-    """Raise an `InvalidIndex` if a class id is not that of a class."""
+    """Raise a ValueError if a class id is not that of a class."""
     ids = column.values.field("class")
     if column.null_count or ids.null_count or column.values.null_count:
-        raise InvalidIndex("no class of a label")
+        raise ValueError("no class of a label")
     if len(ids) and not 0 <= pc.min(ids).as_py() <= pc.max(ids).as_py() < classes:
-        raise InvalidIndex(f"the class of a label is none of {classes}")
+        raise ValueError(f"the class of a label is none of {classes}")
 
 
 def check_locations(column: Any, shards: int) -> None:
-    """Raise an `InvalidIndex` if a video is in a shard that there is not, or at negative rows."""
+    """Raise a ValueError if a video is in a shard that there is not, or at negative rows."""
     for k in range(column.type.num_fields):
         values = column.field(k).filter(column.is_valid()) if column.null_count else column.field(k)
         if not len(values):
             return
         if values.null_count or pc.min(values).as_py() < 0:
-            raise InvalidIndex("a location is below 0")
+            raise ValueError("a location is below 0")
         if k == 0 and pc.max(values).as_py() >= shards:
-            raise InvalidIndex(f"a video is in none of {shards} shards")
+            raise ValueError(f"a video is in none of {shards} shards")
 
 
 def check_rows(root: Path, index: IndexFile) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flowkit.store.index_file import check_column, check_rows, make_index_error, open_index
 from flowkit.streams import STEP_STREAMS, count_empty_rows
@@ -86,9 +87,13 @@ class IndexView:
     def id(self, row: int) -> str:
         """Return the id of a row."""
         try:
-            return str(self._data[self._offsets[row] : self._offsets[row + 1]], "utf-8")
+            return str(self._read_key(row), "utf-8")
         except UnicodeDecodeError as error:
             raise make_index_error(self._root, error) from None
+
+    def _read_key(self, row: int) -> bytes:
+        """Read the id of a row as UTF-8."""
+        return self._data[self._offsets[row] : self._offsets[row + 1]].tobytes()
 
     def bisect(self, key: bytes) -> int:
         """Return the first row whose id is not below ``key``."""
@@ -108,25 +113,17 @@ class IndexView:
     def _samples(self) -> tuple[int, list[bytes]]:
         """Return evenly spaced ids, which make the first steps of a search fast."""
         stride = self.rows // SAMPLES + 1
-        ids = (
-            self._data[self._offsets[k] : self._offsets[k + 1]] for k in range(0, self.rows, stride)
-        )
-        return stride, [id.tobytes() for id in ids]
+        return stride, [self._read_key(row) for row in range(0, self.rows, stride)]
 
     def count_subsets(self) -> dict[str, int]:
         """Return the number of videos in each subset, sorted by name."""
-        import pyarrow.compute as pc
-
         counts = pc.value_counts(self.batch.column("subsets").flatten()).to_pylist()
         return dict(sorted((count["values"], count["counts"]) for count in counts))
 
     def find(self, key: bytes) -> int:
         """Return the row of an id, given as UTF-8, or −1."""
         row = self.bisect(key)
-        if row == self.rows:
-            return -1
-        row_id = self._data[self._offsets[row] : self._offsets[row + 1]].tobytes()
-        return row if row_id == key else -1
+        return row if row < self.rows and self._read_key(row) == key else -1
 
     def find_rows(self, ids: Sequence[str]) -> np.ndarray[Any, Any]:
         """Find many ids at once, in a tenth of the time of as many searches.
@@ -140,8 +137,6 @@ class IndexView:
         Raises:
             CorruptError: The index is damaged.
         """
-        import pyarrow.compute as pc
-
         keys = pa.array([id.encode(errors="surrogatepass") for id in ids], pa.large_binary())
         stored = self.column("id").cast(pa.large_binary())
         rows: np.ndarray[Any, Any] = pc.index_in(keys, stored).fill_null(-1).to_numpy()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
+import pyarrow.compute as pc
 
 from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import StoreRecipe
@@ -226,8 +227,6 @@ class Store:
         Raises:
             UsageError: No video is in this subset.
         """
-        import pyarrow.compute as pc
-
         column = self.index.batch.column("subsets")
         parents = view_numbers(pc.list_parent_indices(column))
         is_named = convert_to_mask(pc.equal(column.flatten(), make_texts([name])[0]))

@@ -32,10 +32,7 @@ from flowkit.store.index_view import Location
 from flowkit.store.prefetch import Prefetcher, Read
 from flowkit.store.read_checks import ReadChecks
 from flowkit.store.remote.files import RemoteFile
-from flowkit.store.remote.shards import (
-    fetch_remote_shard,
-    open_remote_shards,
-)
+from flowkit.store.remote.shards import fetch_remote_shard, open_remote_shards
 
 OPEN_SHARDS = 128
 """Shards that are kept open; fewer if the process may open only few files."""
@@ -225,54 +222,38 @@ class Shards:
         shard, batch, first_row, _ = location
         row = first_row + t
         if row + length <= self._locate(shard, batch)[columns[0]].rows:
-            values = self._read_span(shard, columns, batch, row, length)
-            self._check_span(shard, columns, batch, row, t, values)
-            return values
+            return self._read_span(shard, columns, batch, row, length, t)
         parts = []
         for span in self.list_spans(Location(shard, batch, row, length)):
-            parts.append(self._read_span(shard, columns, *span))
-            self._check_span(shard, columns, *span[:2], t, parts[-1])
+            parts.append(self._read_span(shard, columns, *span, t))
             t += span[2]
         return [[value for part in parts for value in part[k]] for k in range(len(columns))]
 
     def _read_span(
-        self, shard: int, columns: tuple[str, ...], batch: int, row: int, length: int
+        self, shard: int, columns: tuple[str, ...], batch: int, row: int, length: int, t: int
     ) -> list[list[bytes]]:
+        """Read rows of one batch, and check them; ``t`` is the first one, counted in the video."""
         reader, located = self._open(shard), self._locate(shard, batch)
         try:
             extents = [(located[c], self._offsets(shard, batch, c)) for c in columns]
             for extent, offsets in extents[1:]:
                 start, stop = offsets[row], offsets[row + length]
-                if (
-                    0 <= start < stop <= extent.values_bytes
-                ):  # otherwise the read below raises an error
-                    advise_kernel(
-                        reader.descriptor, extent.values_position + start, stop - start, "WILLNEED"
-                    )
-            return [
+                if 0 <= start < stop <= extent.values_bytes:  # otherwise reading raises an error
+                    position = extent.values_position + start
+                    advise_kernel(reader.descriptor, position, stop - start, "WILLNEED")
+            values = [
                 read_bytes_rows(reader.descriptor, extent, offsets, row, length)
                 for extent, offsets in extents
             ]
         except CorruptError as error:
             raise reader.make_error(error) from None
-
-    def _check_span(
-        self,
-        shard: int,
-        columns: tuple[str, ...],
-        batch: int,
-        row: int,
-        t: int,
-        values: list[list[bytes]],
-    ) -> None:
-        """Check what `_read_span` returned; ``t`` is the first row, counted in the video."""
-        if self._checks is None:
-            return
-        for column, data in zip(columns, values, strict=True):
-            k = self._checks.check_rows(shard, batch, column, row, data)
-            if k is not None:
-                message = f"checksum mismatch in column {column}, row {t + k} (batch {batch})"
-                raise self._open(shard).make_error(CorruptError(message))
+        if self._checks is not None:
+            for column, data in zip(columns, values, strict=True):
+                k = self._checks.check_rows(shard, batch, column, row, data)
+                if k is not None:
+                    message = f"checksum mismatch in column {column}, row {t + k} (batch {batch})"
+                    raise reader.make_error(CorruptError(message))
+        return values
 
     def check_column(self, location: Location, column: str) -> None:
         """Check a column of all batches that hold the rows of a video, each of them once.
@@ -318,12 +299,11 @@ class Shards:
             UsageError: The stream has no such column, or its values have no fixed size.
         """
         reader = self._open(location.shard)
-        fixed_columns = {c.name: c for c in reader.columns if c.kind != "bytes"}
-        if column not in fixed_columns or not self.has_column(location, column):
+        fixed = {c.name: c for c in reader.columns if c.kind != "bytes"}.get(column)
+        if fixed is None or not self.has_column(location, column):
             raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
-        is_vector, dtype = fixed_columns[column].kind == "vector", fixed_columns[column].dtype
         shape: tuple[int, ...] = ()
-        if is_vector:
+        if fixed.kind == "vector":
             shape = (vector_dimension(stream, self._recipe) or 0,)
         parts = []
         for batch, row, rows in self.list_spans(location):
@@ -331,8 +311,7 @@ class Shards:
             try:
                 if column not in located:
                     raise CorruptError(f"expected column {column} in batch {batch}")
-                extent = located[column]
-                part = read_fixed_rows(reader.descriptor, extent, fixed_columns[column], row, rows)
+                part = read_fixed_rows(reader.descriptor, located[column], fixed, row, rows)
                 if part.shape[1:] != shape:
                     message = f"expected vectors of {shape[0]} values in batch {batch}"
                     raise CorruptError(f"{message}, got {part.shape[1]}")
@@ -341,4 +320,4 @@ class Shards:
             if self._checks is not None:
                 self._checks.check_column(location.shard, batch, column)
             parts.append(part)
-        return np.concatenate(parts) if parts else np.empty((0, *shape), dtype)
+        return np.concatenate(parts) if parts else np.empty((0, *shape), fixed.dtype)

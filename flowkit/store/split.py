@@ -9,8 +9,8 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from flowkit.annotations.table import Annotation, AnnotationTable
 from flowkit.errors import UsageError
 from flowkit.store.annotations import (
     lock_annotations,
@@ -24,18 +24,9 @@ from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import hold_store
 from flowkit.store.index import rebuild_index
 from flowkit.store.reader import Store
-from flowkit.store.split_summary import (
-    SplitRecord,
-    SplitSummary,
-    first_class,
-    format_count,
-    summarize,
-)
+from flowkit.store.split_summary import SplitRecord, SplitSummary, format_count, summarize
 from flowkit.store.stratification import Member, assign_subsets
-from flowkit.store.video_groups import make_grouping
-
-if TYPE_CHECKING:
-    from flowkit.annotations.table import Annotation, AnnotationTable
+from flowkit.store.video_groups import find_groups
 
 TRAIN = "train"
 """The subset that gets the classes that cannot be divided, where a division has it."""
@@ -102,7 +93,7 @@ def split_store(
 
 
 def divide_videos(
-    store: Store, table: "AnnotationTable", record: SplitRecord, overwrite: bool
+    store: Store, table: AnnotationTable, record: SplitRecord, overwrite: bool
 ) -> tuple[Mapping[str, str], SplitSummary]:
     """Divide the videos of a store; nothing is written.
 
@@ -126,8 +117,8 @@ def divide_videos(
         )
     has_labels = any(annotation.labels for annotation in pool)
     divided = [a for a in pool if a.labels or not has_labels]
-    group_of = make_grouping(divided, record.group_by)
-    members = [Member(a.id, first_class(a), group_of(a)) for a in divided]
+    groups = find_groups(divided, record.group_by)
+    members = [Member(a.id, a.labels[0].name if a.labels else "", groups[a.id]) for a in divided]
     assignment = assign_subsets(members, record.fractions, record.seed)
     not_stored = len(table.annotations) - len(stored_ids) if record.only is None else 0
     summary = summarize(record, pool, members, assignment, not_stored)
@@ -199,10 +190,8 @@ def read_splits(root: str | os.PathLike[str]) -> list[SplitRecord]:
     return read_split_records(read_annotation_rows(Path(root)))
 
 
-def add_stored_videos(table: "AnnotationTable | None", store: Store) -> "AnnotationTable":
+def add_stored_videos(table: AnnotationTable | None, store: Store) -> AnnotationTable:
     """Return the annotations with a row for every video of the store."""
-    from flowkit.annotations.table import Annotation, AnnotationTable
-
     by_id = {} if table is None else table.by_id()
     for id in store.ids:
         if id not in by_id:
@@ -212,8 +201,8 @@ def add_stored_videos(table: "AnnotationTable | None", store: Store) -> "Annotat
 
 
 def select_annotations(
-    table: "AnnotationTable", stored_ids: set[str], record: SplitRecord, overwrite: bool
-) -> "list[Annotation]":
+    table: AnnotationTable, stored_ids: set[str], record: SplitRecord, overwrite: bool
+) -> list[Annotation]:
     """Return the annotations of the stored videos that are to be divided."""
     stored = [annotation for annotation in table.annotations if annotation.id in stored_ids]
     if record.only is None:
@@ -239,7 +228,7 @@ def check_result(path: Path, summary: SplitSummary) -> None:
 
 
 def merge_subsets(
-    table: "AnnotationTable", subsets: Mapping[str, str], record: SplitRecord
+    table: AnnotationTable, subsets: Mapping[str, str], record: SplitRecord
 ) -> dict[str, tuple[str, ...]]:
     """Return all subsets by video id: the new ones, and, with ``only``, the others as they were.
 

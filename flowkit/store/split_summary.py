@@ -64,12 +64,45 @@ class SplitSummary:
 
     def format_lines(self) -> list[str]:
         """Describe the division, in one line for each fact."""
-        return format_summary(self)
-
-
-def first_class(annotation: "Annotation") -> str:
-    """Return the class by which a video is stratified, "" without a label."""
-    return annotation.labels[0].name if annotation.labels else ""
+        record, total = self.record, sum(self.videos.values())
+        parts = [
+            f"{name} {count:,} ({count / total:.1%}, {record.fractions[name]:.1%} requested)"
+            for name, count in self.videos.items()
+        ]
+        scope = f" of subset {record.only}" if record.only else ""
+        videos = format_count(total, "video", "videos")
+        lines = [f"divided {videos}{scope}: {', '.join(parts)}; seed {record.seed}"]
+        if self.classes:
+            missing = [
+                f"{format_count(count, 'has', 'have')} no video in {name}"
+                for name, count in self.classes_without.items()
+                if count
+            ]
+            classes = format_count(self.classes, "class", "classes")
+            lines.append(f"{classes}; {', '.join(missing) or 'all in every subset'}")
+        if self.groups is not None:
+            source = "column" if self.grouped_by_column else "pattern"
+            groups = format_count(self.groups, "group", "groups")
+            lines.append(f"{groups} by {source} '{record.group_by}'; none is cut")
+        if self.ungrouped:
+            names = format_count(self.ungrouped, "video names", "videos name")
+            lines.append(f"{names} no group; each is divided on its own")
+        if self.lone_classes:
+            unit = "video" if self.groups is None else "group"
+            have = format_count(len(self.lone_classes), "class has", "classes have")
+            listed = ", ".join(self.lone_classes[:MAX_LISTED])
+            more = ", …" if len(self.lone_classes) > MAX_LISTED else ""
+            place = next(iter(self.videos))
+            lines.append(f"{have} one {unit} only, which is in {place}: {listed}{more}")
+        fate = f"stay in {record.only}" if record.only else "get no subset"
+        for count, text in (
+            (self.several_labels, "videos with several labels, of which the first is the class"),
+            (self.unlabelled, f"videos without a label, which {fate}"),
+            (self.not_stored, "annotated videos that are not in the store, which get no subset"),
+        ):
+            if count:
+                lines.append(f"{text}: {count:,}")
+        return lines
 
 
 def summarize(
@@ -109,49 +142,6 @@ def summarize(
         unlabelled=len(pool) - len(members),
         not_stored=not_stored,
     )
-
-
-def format_summary(summary: SplitSummary) -> list[str]:
-    """Describe a division, in one line for each fact; see `SplitSummary.format_lines`."""
-    record, total = summary.record, sum(summary.videos.values())
-    parts = [
-        f"{name} {count:,} ({count / total:.1%}, {record.fractions[name]:.1%} requested)"
-        for name, count in summary.videos.items()
-    ]
-    scope = f" of subset {record.only}" if record.only else ""
-    videos = format_count(total, "video", "videos")
-    lines = [f"divided {videos}{scope}: {', '.join(parts)}; seed {record.seed}"]
-    if summary.classes:
-        missing = [
-            f"{format_count(count, 'has', 'have')} no video in {name}"
-            for name, count in summary.classes_without.items()
-            if count
-        ]
-        classes = format_count(summary.classes, "class", "classes")
-        lines.append(f"{classes}; {', '.join(missing) or 'all in every subset'}")
-    if summary.groups is not None:
-        source = "column" if summary.grouped_by_column else "pattern"
-        groups = format_count(summary.groups, "group", "groups")
-        lines.append(f"{groups} by {source} '{record.group_by}'; none is cut")
-    if summary.ungrouped:
-        names = format_count(summary.ungrouped, "video names", "videos name")
-        lines.append(f"{names} no group; each is divided on its own")
-    if summary.lone_classes:
-        unit = "video" if summary.groups is None else "group"
-        have = format_count(len(summary.lone_classes), "class has", "classes have")
-        listed = ", ".join(summary.lone_classes[:MAX_LISTED])
-        more = ", …" if len(summary.lone_classes) > MAX_LISTED else ""
-        place = next(iter(summary.videos))
-        lines.append(f"{have} one {unit} only, which is in {place}: {listed}{more}")
-    fate = f"stay in {record.only}" if record.only else "get no subset"
-    for count, text in (
-        (summary.several_labels, "videos with several labels, of which the first is the class"),
-        (summary.unlabelled, f"videos without a label, which {fate}"),
-        (summary.not_stored, "annotated videos that are not in the store, which get no subset"),
-    ):
-        if count:
-            lines.append(f"{text}: {count:,}")
-    return lines
 
 
 def format_count(count: int, one: str, many: str) -> str:

@@ -7,9 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from flowkit.path_text import printable_path
 from flowkit.recipe import FeatureRecipe, FlowRecipe, StoreRecipe
 from flowkit.store.annotations import read_annotation_rows, read_split_records
+from flowkit.store.arrow_arrays import convert_to_mask
 from flowkit.store.failures import Failure, is_about_stored_images, read_all_failures
 from flowkit.store.format.header import read_header
 from flowkit.store.format.location import WRITING_FILE, describe_location, read_mirror_url
@@ -88,8 +93,6 @@ def read_status(root: Path | str) -> Status:
     Raises:
         FormatError: There is no store at ``root``.
     """
-    import pyarrow.compute as pc
-
     root = find_store_folder(root, complete=True)
     header = read_header(root)
     files = list_shard_files(root)
@@ -177,12 +180,6 @@ def find_missing(annotations: Any, index: IndexView | None) -> Any:
     Returns:
         Rows of ``annotations``, int64, ascending.
     """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from flowkit.store.arrow_arrays import convert_to_mask
-
     if index is None:
         return np.arange(annotations.num_rows)
     ids, stored_ids = annotations["id"].cast(pa.large_string()), index.batch.column("id")

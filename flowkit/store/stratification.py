@@ -19,7 +19,7 @@ class that is never trained cannot be recognized.
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 SCALE = 10**9
@@ -34,7 +34,7 @@ class Member(NamedTuple):
     class_name: str
     """Its class; the same for all videos without classes."""
     group: tuple[int, str]
-    """Its group, as `make_grouping` names it: videos with equal groups stay together."""
+    """Its group, as `find_groups` names it: videos with equal groups stay together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +47,23 @@ class Assignment:
     """The classes that occur in one group only, all of whose videos are in the first subset."""
 
 
-@dataclass(slots=True)
 class Balance:
-    """How many videos each subset has so far, and how many it should have."""
+    """How many videos each subset has so far, and how many it should have.
 
-    shares: Sequence[int]
-    """The fraction of each subset, in units of 1/SCALE; the sum is SCALE."""
-    totals: Counter[str]
-    """The number of videos in each class."""
-    total: int = 0
-    """The number of videos."""
-    assigned: dict[str, list[int]] = field(default_factory=dict)
-    """The number of videos of each class that each subset has."""
-    sizes: list[int] = field(default_factory=list)
-    """The number of videos that each subset has."""
+    Args:
+        shares: The fraction of each subset, in units of 1/SCALE; the sum is SCALE.
+        totals: The number of videos in each class.
 
-    def __post_init__(self) -> None:
-        """Begin with empty subsets."""
-        self.total = self.totals.total()
-        self.assigned = {name: [0] * len(self.shares) for name in self.totals}
-        self.sizes = [0] * len(self.shares)
+    Attributes:
+        total: The number of videos.
+        assigned: The number of videos of each class that each subset has.
+        sizes: The number of videos that each subset has.
+    """
+
+    def __init__(self, shares: Sequence[int], totals: Counter[str]) -> None:
+        self.shares, self.totals, self.total = shares, totals, totals.total()
+        self.assigned = {name: [0] * len(shares) for name in totals}
+        self.sizes = [0] * len(shares)
 
     def add(self, subset: int, class_counts: Mapping[str, int]) -> None:
         """Count videos as assigned to a subset."""

@@ -4,8 +4,7 @@ A number can be unknown: motion of a video without flow, or in a store of an old
 video meets no condition on this number, and comes last when the list is sorted by it.
 """
 
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,11 @@ from flowkit.store.remote.mirror import find_store_folder
 INDEX_COLUMNS = {"p95": "motion_p95"}
 """Names of columns of the index that have another name here."""
 INTEGERS = ("frames", "width", "height", "warnings")
-COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-    "=": operator.eq, "!=": operator.ne,
+COMPARISONS = {
+    "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal",
+    "=": "equal", "!=": "not_equal",
 }  # fmt: skip
+"""Names of the functions of NumPy and of Arrow that compare values."""
 SORT_KEYS = ("id", "motion", "frames", "fps", "duration")
 """Columns that the list can be sorted by."""
 
@@ -156,16 +156,10 @@ class VideoList:
         compare, value = COMPARISONS[condition.operator], condition.value
         if condition.column in NUMBERS:
             numbers = self.read_numbers(condition.column)
-            is_met: Mask = compare(numbers, value) & ~np.isnan(numbers)
+            is_met: Mask = getattr(np, compare)(numbers, value) & ~np.isnan(numbers)
             return is_met
         if condition.column == "id":
-            functions = dict(zip(
-                COMPARISONS,
-                (pc.less, pc.less_equal, pc.greater, pc.greater_equal, pc.equal, pc.not_equal),
-                strict=True,
-            ))  # fmt: skip
             scalar = pa.scalar(value, pa.large_string())
-            result = functions[condition.operator](self._index.batch.column("id"), scalar)
-            return convert_to_mask(result)
+            return convert_to_mask(getattr(pc, compare)(self._index.batch.column("id"), scalar))
         is_match = self.labels.match(condition.column, str(value))
         return is_match if condition.operator == "=" else ~is_match

@@ -18,9 +18,12 @@ import pyarrow as pa
 from flowkit.errors import CorruptError
 from flowkit.store.format.layout import Message
 from flowkit.store.format.schema import BATCH_CRC_KEY, BATCH_KEY, ROW_CRC_NAME
+from flowkit.store.format.video_values import PART, check_values, is_list, is_object
 
 CRC_BYTES = 4
 """Size of a CRC-32, which is stored little-endian."""
+MALFORMED_METADATA = (KeyError, TypeError, ValueError, RecursionError)
+"""What functions of this module raise for the metadata of a batch that are damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +68,30 @@ def parse_checksums(message: Message) -> Checksums:
         CorruptError: The metadata are damaged.
     """
     try:
-        text = message.metadata[BATCH_KEY]
-        if zlib.crc32(text.encode()) != int(message.metadata[BATCH_CRC_KEY]):
-            raise ValueError("checksum mismatch")
-        metadata = json.loads(text)
-        rows = sum(entry["rows"] for entry in metadata["videos"])
-        if rows != message.rows:
-            raise ValueError(f"{rows} rows instead of {message.rows}")
+        metadata = load_metadata(message)
         columns = {name: int(crc) for name, crc in metadata["crc32"].items()}
-        return Checksums(columns, decode_row_checksums(metadata, rows))
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        return Checksums(columns, decode_row_checksums(metadata, message.rows))
+    except MALFORMED_METADATA as error:
         raise CorruptError(f"expected the metadata of a batch ({error!r})") from None
+
+
+def load_metadata(message: Message) -> dict[str, Any]:
+    """Load the JSON metadata of a batch from its header, and check them.
+
+    Raises:
+        KeyError, TypeError, ValueError or RecursionError: They are damaged.
+    """
+    text = message.metadata[BATCH_KEY]
+    if zlib.crc32(text.encode()) != int(message.metadata[BATCH_CRC_KEY]):
+        raise ValueError("checksum mismatch")
+    metadata: dict[str, Any] = json.loads(text)
+    check_values(metadata, {"videos": is_list, "crc32": is_object})
+    for entry in metadata["videos"]:
+        check_values(entry, PART)
+    rows = sum(entry["rows"] for entry in metadata["videos"])
+    if rows != message.rows:
+        raise ValueError(f"{rows} rows instead of {message.rows}")
+    return metadata
 
 
 def decode_row_checksums(metadata: Mapping[str, Any], rows: int) -> dict[str, memoryview]:

@@ -11,10 +11,10 @@ from flowkit.errors import CorruptError, FormatError, RecipeError, StoreError, U
 from flowkit.recipe import FEATURES, StoreRecipe
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 from flowkit.store.format.location import (
+    COPYING_FILE,
     WORKING_FILE,
     describe_location,
     find_url,
-    is_half_copied,
     make_half_copied_error,
     refuse_remote,
 )
@@ -158,7 +158,7 @@ def read_header(root: str | os.PathLike[str]) -> StoreHeader:
         fields = {name: values[name] for name in StoreHeader.__dataclass_fields__}
         return StoreHeader(**fields | {"recipe": StoreRecipe.from_dict(values["recipe"])})
     except (FileNotFoundError, NotADirectoryError):
-        if is_half_copied(Path(root)):
+        if (Path(root) / COPYING_FILE).exists():
             raise make_half_copied_error(os.fspath(root)) from None
         raise FormatError(
             f"{root}: expected a store, found no store.json; check the path"

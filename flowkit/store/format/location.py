@@ -117,11 +117,6 @@ def refuse_remote(root: str | os.PathLike[str]) -> None:
         )
 
 
-def is_half_copied(root: Path) -> bool:
-    """Return whether `flowkit copy` has begun to write a store here and was interrupted."""
-    return (root / COPYING_FILE).exists()
-
-
 def make_half_copied_error(location: str) -> StoreError:
     """Make the error for a store that `flowkit copy` has not finished."""
     return StoreError(

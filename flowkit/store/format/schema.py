@@ -91,17 +91,13 @@ def vector_dimension(folder: str, recipe: StoreRecipe) -> int | None:
 
 
 def arrow_schema(
-    folder: str,
-    dimension: int | None = None,
-    metadata: Mapping[str, str] | None = None,
-    columns: Sequence[Column] | None = None,
+    folder: str, dimension: int | None = None, columns: Sequence[Column] | None = None
 ) -> Any:
     """Build the Arrow schema of the shards in a folder.
 
     Args:
         folder: Shard folder.
         dimension: Number of values of a feature vector; not needed in other folders.
-        metadata: Metadata of the schema.
         columns: The columns; None for all columns of the folder.
 
     Returns:
@@ -125,7 +121,7 @@ def arrow_schema(
         else:
             kind = pa.type_for_alias(column.dtype)
         fields.append((column.name, kind))
-    return pa.schema(fields, metadata=dict(metadata) if metadata else None)
+    return pa.schema(fields)
 
 
 def shard_schema(
@@ -145,17 +141,13 @@ def shard_schema(
     Returns:
         A ``pyarrow.Schema``.
     """
-    return arrow_schema(
-        folder,
-        vector_dimension(folder, recipe),
-        {
-            "flowkit.format": str(FORMAT),
-            "flowkit.folder": folder,
-            "flowkit.recipe": json.dumps(recipe.to_dict()),
-            "flowkit.run": f"{part[0]}/{part[1]}",
-        },
-        columns,
-    )
+    metadata = {
+        "flowkit.format": str(FORMAT),
+        "flowkit.folder": folder,
+        "flowkit.recipe": json.dumps(recipe.to_dict()),
+        "flowkit.run": f"{part[0]}/{part[1]}",
+    }
+    return arrow_schema(folder, vector_dimension(folder, recipe), columns).with_metadata(metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,7 @@ Recovery (salvage.py), ``verify`` (inspection.py, damage.py, contents.py) and re
 look at a shard through :class:`ShardContents`.
 """
 
-import json
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowkit.errors import CorruptError
-from flowkit.store.format.checksums import decode_row_checksums
+from flowkit.store.format.checksums import MALFORMED_METADATA, decode_row_checksums, load_metadata
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.columns import build_arrays
 from flowkit.store.format.complete_videos import CompleteVideos, VideoPart
@@ -34,20 +32,9 @@ from flowkit.store.format.layout import (
     read_message,
     scan_messages,
 )
-from flowkit.store.format.schema import (
-    BATCH_CRC_KEY,
-    BATCH_KEY,
-    CommittedVideo,
-    shard_columns,
-)
+from flowkit.store.format.schema import CommittedVideo, shard_columns
 from flowkit.store.format.shard_file import ShardFile
-from flowkit.store.format.video_values import (
-    PART,
-    check_values,
-    check_video,
-    is_list,
-    is_object,
-)
+from flowkit.store.format.video_values import check_video
 from flowkit.streams import Column
 
 
@@ -151,11 +138,8 @@ class ShardContents:
                     except CorruptError:
                         return False
                 else:
-                    values = (dimension or 0) if column.kind == "vector" else 1
-                    if (
-                        extent.values_bytes
-                        != extent.rows * values * np.dtype(column.dtype).itemsize
-                    ):
+                    values = extent.rows * ((dimension or 0) if column.kind == "vector" else 1)
+                    if extent.values_bytes != values * np.dtype(column.dtype).itemsize:
                         return False
         return True
 
@@ -217,23 +201,15 @@ def parse_batch(block: Block, message: Message, columns: tuple[Column, ...]) -> 
     extents = locate_columns(block, message, columns)
     located, absent = columns[: len(extents)], columns[len(extents) :]
     try:
-        text = message.metadata[BATCH_KEY]
-        if zlib.crc32(text.encode()) != int(message.metadata[BATCH_CRC_KEY]):
-            raise ValueError("checksum mismatch")
-        metadata: dict[str, Any] = json.loads(text)
-        check_values(metadata, {"videos": is_list, "crc32": is_object})
+        metadata = load_metadata(message)
         for entry in metadata["videos"]:
-            check_values(entry, PART)
             if entry["last"]:
                 check_video(entry)
-        rows = sum(entry["rows"] for entry in metadata["videos"])
-        if rows != message.rows:
-            raise ValueError(f"{rows} rows instead of {message.rows}")
         crc32 = {column.name: int(metadata["crc32"][column.name]) for column in located}
         if any(column.name in metadata["crc32"] for column in absent):
             raise ValueError(f"no column {absent[0].name}")
         decode_row_checksums(metadata, message.rows)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except MALFORMED_METADATA as error:
         raise CorruptError(f"expected the metadata of a batch ({error!r})") from None
     names = [column.name for column in located]
     return Batch(dict(zip(names, extents, strict=True)), metadata["videos"], crc32)

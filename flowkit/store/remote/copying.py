@@ -42,16 +42,6 @@ class CopyReport:
     """Shards that were deleted, because the source has them no more."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """A store when its copy begins."""
-
-    small: dict[str, bytes]
-    """Content of the files that are no shards and no records."""
-    sizes: dict[str, int]
-    """Sizes of the shards by ``folder/uuid``."""
-
-
 def copy_store(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
@@ -75,25 +65,23 @@ def copy_store(
     """
     origin, copy = open_files(source), open_files(target)
     check_apart(origin, copy)
-    snapshot = take_snapshot(origin)
+    small, sizes = take_snapshot(origin)
     header = copy.read("store.json")
     if header is None:
         copy.check_new()
     else:
-        check_identity(copy, snapshot.small["store.json"], header)
+        check_identity(copy, small["store.json"], header)
     with copy.hold():
         present = copy.list()
-        extra = sorted(
-            {name.rpartition(".")[0] for name in present if "/" in name} - snapshot.sizes.keys()
-        )
+        extra = sorted({name.rpartition(".")[0] for name in present if "/" in name} - sizes.keys())
         if extra and not delete:
             raise UsageError(
                 f"{copy.location} has {len(extra)} shards that {origin.location} has not, such as "
                 f"{extra[0]}; delete them with --delete, or copy to another place"
             )
         copy.write(COPYING_FILE, encode_json({"source": origin.location}))
-        report = copy_shards(origin, copy, snapshot, present, progress)
-        write_small_files(copy, snapshot, present)
+        report = copy_shards(origin, copy, sizes, present, progress)
+        write_small_files(copy, small, present)
         for name in extra:
             copy.delete(f"{name}.json")
             copy.delete(f"{name}.arrow")
@@ -115,8 +103,12 @@ def check_apart(origin: StoreFiles, copy: StoreFiles) -> None:
         )
 
 
-def take_snapshot(origin: StoreFiles) -> Snapshot:
+def take_snapshot(origin: StoreFiles) -> tuple[dict[str, bytes], dict[str, int]]:
     """Read the small files of a store, and list its shards afterwards, so that none is missing.
+
+    Returns:
+        The content of the files that are no shards and no records, and the sizes of the shards by
+        ``folder/uuid``.
 
     Raises:
         FormatError: It is no store.
@@ -145,7 +137,7 @@ def take_snapshot(origin: StoreFiles) -> Snapshot:
             f"{origin.location}: {len(gone)} shards that the index names are gone, such as "
             f"{gone[0]}; run `flowkit verify {origin.location}`"
         )
-    return Snapshot(small=small, sizes={name: size for name, size in sizes.items() if size >= 0})
+    return small, {name: size for name, size in sizes.items() if size >= 0}
 
 
 def check_identity(copy: StoreFiles, ours: bytes, theirs: bytes) -> None:
@@ -168,13 +160,13 @@ def check_identity(copy: StoreFiles, ours: bytes, theirs: bytes) -> None:
 def copy_shards(
     origin: StoreFiles,
     copy: StoreFiles,
-    snapshot: Snapshot,
+    sizes: dict[str, int],
     present: dict[str, int],
     progress: Progress | None,
 ) -> CopyReport:
     """Copy the shards that the target lacks, each with its record."""
-    report, done = CopyReport(shards=len(snapshot.sizes)), 0
-    total = sum(snapshot.sizes.values())
+    report, done = CopyReport(shards=len(sizes)), 0
+    total = sum(sizes.values())
 
     def count(number: int) -> None:
         nonlocal done
@@ -182,7 +174,7 @@ def copy_shards(
         if progress is not None:
             progress(min(done, total), total)
 
-    for name, size in snapshot.sizes.items():
+    for name, size in sizes.items():
         record = origin.read(f"{name}.json")
         if record is None:
             raise CorruptError(f"{origin.location}/{name}.json was deleted meanwhile; copy again")
@@ -236,15 +228,15 @@ def read_digest(origin: StoreFiles, name: str, record: bytes, size: int) -> str:
     return sha256
 
 
-def write_small_files(copy: StoreFiles, snapshot: Snapshot, present: dict[str, int]) -> None:
+def write_small_files(copy: StoreFiles, small: dict[str, bytes], present: dict[str, int]) -> None:
     """Write the files that are no shards; store.json last if the copy is new."""
     for name in OPTIONAL_FILES:
-        if name in snapshot.small:
-            copy.write(name, snapshot.small[name])
+        if name in small:
+            copy.write(name, small[name])
         elif name in present:
             copy.delete(name)
     last = ["index.arrow", "store.json"]
     if "store.json" in present:
         last.reverse()  # the index may name features that only the new store.json describes
     for name in last:
-        copy.write(name, snapshot.small[name])
+        copy.write(name, small[name])

@@ -79,9 +79,6 @@ class RemoteFile:
             return b""
         pages = self.files.load([WantedRange(self, position, stop)])
         first = position // PAGE
-        if stop <= (first + 1) * PAGE:
-            page = pages[self.name, first]
-            return page[position - first * PAGE : stop - first * PAGE]
         numbers = range(first, (stop - 1) // PAGE + 1)
         data = b"".join([pages[self.name, number] for number in numbers])
         return data[position - first * PAGE : stop - first * PAGE]
@@ -101,24 +98,23 @@ class RemoteFiles:
         # No lock, which a fork could leave locked: each operation on it is atomic.
         self._memory: OrderedDict[tuple[str, int], bytes] = OrderedDict()
 
-    def open(self, names: Sequence[str], sizes: Sequence[int | None]) -> list[RemoteFile]:
+    def open(self, sizes: dict[str, int]) -> list[RemoteFile]:
         """Open shards side by side, with the pages of their footers.
 
         Args:
-            names: Names of the objects, such as ``frames/<uuid>.arrow``.
-            sizes: Their sizes in bytes as the index has them; None if unknown.
+            sizes: Their sizes in bytes as the index has them, −1 if unknown, by the names of the
+                objects, such as ``frames/<uuid>.arrow``.
 
         Raises:
             CorruptError: A shard is gone, or has another size or tag than before.
         """
-        states = {name: self._read_state(name) for name in names}
-        known_sizes = {name: size or -1 for name, size in zip(names, sizes, strict=True)}
+        states = {name: self._read_state(name) for name in sizes}
         new = [name for name, state in states.items() if state is None]
         if new:
-            states.update(self._find_states(new, known_sizes))
+            states.update(self._find_states(new, sizes))
         files = []
-        for name in names:
-            state, size = states[name], known_sizes[name]
+        for name, size in sizes.items():
+            state = states[name]
             assert state is not None
             if size >= 0 and state.size != size:
                 raise CorruptError(
@@ -143,12 +139,8 @@ class RemoteFiles:
                 for end, (data, state) in zip(ends, client.read_ranges(ends), strict=True):
                     states[end.name] = state
                     if state.size == sizes[end.name]:
-                        first = end.start // PAGE
-                        pages = {first + k: data[k * PAGE : (k + 1) * PAGE]
-                                 for k in range((len(data) - 1) // PAGE + 1)}  # fmt: skip
                         file = RemoteFile(self, end.name, state)
-                        self._keep(file, pages, {})
-                        self._cache.write(file.key, pages)
+                        self._keep_answer(file, end.start // PAGE, data, {})
         for name in names:
             if name not in states:
                 try:
@@ -210,9 +202,16 @@ class RemoteFiles:
                     f"({file.state.size:,} bytes with tag {file.state.tag}, now {state.size:,} "
                     f"with {state.tag}), and shards never change; run `flowkit verify {self.url}`"
                 )
-            found = {n: data[PAGE * (n - run.start) : PAGE * (n + 1 - run.start)] for n in run}
-            self._keep(file, found, pages)
-            self._cache.write(file.key, found)
+            self._keep_answer(file, run.start, data, pages)
+
+    def _keep_answer(
+        self, file: RemoteFile, first: int, data: bytes, pages: dict[tuple[str, int], bytes]
+    ) -> None:
+        """Add the pages of an answer, from number ``first`` on, to ``pages``, memory and disk."""
+        count = (len(data) - 1) // PAGE + 1
+        found = {first + k: data[PAGE * k : PAGE * (k + 1)] for k in range(count)}
+        self._keep(file, found, pages)
+        self._cache.write(file.key, found)
 
     def _keep(
         self, file: RemoteFile, found: dict[int, bytes], pages: dict[tuple[str, int], bytes]

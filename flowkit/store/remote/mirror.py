@@ -30,7 +30,7 @@ from flowkit.store.format.location import (
     make_half_copied_error,
     read_mirror_url,
 )
-from flowkit.store.format.records import load_record, make_record_error
+from flowkit.store.format.records import load_record
 from flowkit.store.format.schema import encode_json
 from flowkit.store.remote.client import get_client
 from flowkit.store.remote.failures import MissingObjectError
@@ -252,16 +252,13 @@ def read_remote_file(mirror: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def fetch_shard(
-    url: str, mirror: Path, name: str, progress: Callable[[int], None] | None = None
-) -> Path:
+def fetch_shard(url: str, mirror: Path, name: str) -> Path:
     """Download a whole shard into a mirror, and check it by its commit record.
 
     Args:
         url: URL of the store.
         mirror: Folder of its mirror.
         name: Name of the shard, ``folder/uuid``.
-        progress: Called with the number of bytes of each part that has arrived.
 
     Returns:
         The shard file.
@@ -277,16 +274,14 @@ def fetch_shard(
     try:
         if not record_path.is_file():
             update_files(mirror, {f"{name}.json": client.read_object(f"{name}.json")[0]})
-        record = load_record(record_path)
-        size, sha256 = int(record["bytes"]), str(record["sha256"])
     except MissingObjectError:
         raise CorruptError(f"{url}/{name}: the shard has no commit record; copy it again") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise make_record_error(record_path, error) from None
+    record = load_record(record_path)
+    size, sha256 = record["bytes"], record["sha256"]
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         with convert_disk_errors(path, f"{size / 1e6:,.0f} MB"):
-            digest = download(client, f"{name}.arrow", part, progress)
+            digest = download(client, f"{name}.arrow", part)
             if (part.stat().st_size, digest) != (size, sha256):
                 raise CorruptError(
                     f"{url}/{name}.arrow: expected the bytes that its commit record describes, got "

@@ -37,16 +37,15 @@ class ObstoreClient:
             "timeout": timedelta(seconds=seconds),
             "connect_timeout": timedelta(seconds=min(seconds, 10)),
         }
-        settings: dict[str, Any] = {"client_options": options}
         endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
         if self.url.startswith("http://") or endpoint.startswith("http://"):
             options["allow_http"] = True
-        settings["retry_config"] = {
-            "max_retries": retries, "retry_timeout": timedelta(seconds=4 * seconds)
-        }  # fmt: skip
+        retry: Any = {"max_retries": retries, "retry_timeout": timedelta(seconds=4 * seconds)}
         from obstore.store import from_url
 
-        return call_with_retries(lambda: from_url(self.url, **settings), self.url, "")
+        return call_with_retries(
+            lambda: from_url(self.url, client_options=options, retry_config=retry), self.url, ""
+        )
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[tuple[bytes, ObjectState]]:
         """Read ranges of bytes side by side."""

@@ -18,6 +18,7 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from flowkit.store.remote.objects import ObjectState
@@ -229,9 +230,7 @@ def evict_files(folder: Path, limit: int) -> None:
             return
 
 
-_caches: dict[tuple[Path, int], PageCache] = {}
-
-
+@cache
 def get_cache(folder: Path, limit: int) -> PageCache:
     """Return the cache of a folder in this process."""
-    return _caches.setdefault((folder, limit), PageCache(folder, limit))
+    return PageCache(folder, limit)

@@ -7,14 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from flowkit.store.format.location import read_mirror_url
-from flowkit.store.remote.files import RemoteFile, RemoteFiles, get_files
+from flowkit.store.remote.files import RemoteFile, get_files
 from flowkit.store.remote.mirror import fetch_shard, read_shard_sizes
-
-
-def find_remote_files(root: Path) -> RemoteFiles | None:
-    """Return the shards of the remote store whose mirror is ``root``; None if it is no mirror."""
-    url = read_mirror_url(root)
-    return None if url is None else get_files(url, root)
 
 
 def open_remote_shards(root: Path, names: Sequence[str]) -> list[RemoteFile]:
@@ -30,27 +24,24 @@ def open_remote_shards(root: Path, names: Sequence[str]) -> list[RemoteFile]:
     Raises:
         CorruptError: A shard is gone, or not as the index says.
     """
-    files = find_remote_files(root)
-    if files is None:
+    url = read_mirror_url(root)
+    if url is None:
         return []
     path = root / "index.arrow"
     sizes = load_sizes(path, path.stat().st_mtime_ns)
-    return files.open([f"{name}.arrow" for name in names], [sizes.get(name) for name in names])
+    return get_files(url, root).open({f"{name}.arrow": sizes.get(name) or -1 for name in names})
 
 
-def fetch_remote_shard(root: Path, name: str) -> bool:
+def fetch_remote_shard(root: Path, name: str) -> None:
     """Download a whole shard into a mirror, or mark it there as used now.
 
-    Returns:
-        False if the folder is no mirror.
+    Nothing is done if the folder is no mirror.
     """
     url = read_mirror_url(root)
-    if url is None:
-        return False
-    path = fetch_shard(url, root, name)
-    with suppress(OSError):
-        os.utime(path)  # `evict_files` deletes first what was used least recently
-    return True
+    if url is not None:
+        path = fetch_shard(url, root, name)
+        with suppress(OSError):
+            os.utime(path)  # `evict_files` deletes first what was used least recently
 
 
 @lru_cache(maxsize=8)

@@ -4,21 +4,15 @@ import hashlib
 import os
 import re
 import tempfile
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 from flowkit.store.format.header import check_new_folder
 from flowkit.store.format.layout import CHUNK
-from flowkit.store.format.location import (
-    COPYING_FILE,
-    WRITING_FILE,
-    find_url,
-    read_mirror_url,
-)
+from flowkit.store.format.location import COPYING_FILE, WRITING_FILE, find_url, read_mirror_url
 from flowkit.store.format.locks import hold_store
 from flowkit.store.format.schema import FOLDERS
 from flowkit.store.remote.client import get_client
@@ -37,63 +31,14 @@ PART = ".copy"
 BytesDone = Callable[[int], None]
 
 
-class StoreFiles(ABC):
-    """The files of a store. Names are paths relative to it, with ``/``."""
-
-    location: str
-    """Folder or URL, as people write it."""
-
-    @abstractmethod
-    def list(self) -> dict[str, int]:
-        """List the files of the store by name, with their sizes in bytes."""
-
-    @abstractmethod
-    def read(self, name: str) -> bytes | None:
-        """Read a small file; None if there is none."""
-
-    @abstractmethod
-    def write(self, name: str, content: bytes) -> None:
-        """Write or replace a small file."""
-
-    @abstractmethod
-    def delete(self, name: str) -> None:
-        """Delete a file, if there is one."""
-
-    @abstractmethod
-    def hold(self) -> AbstractContextManager[None]:
-        """Keep others from writing here while the context is open, where that is possible."""
-
-    @abstractmethod
-    def check_new(self) -> None:
-        """Raise a StoreError if something else is here; call it only where there is no store.json.
-
-        What an interrupted copy left is no error.
-        """
-
-    @abstractmethod
-    def save_as(self, name: str, path: Path, progress: BytesDone) -> str:
-        """Write the content of a large file to ``path``; return its SHA-256 in hexadecimal."""
-
-    @abstractmethod
-    def take(self, source: "StoreFiles", name: str, sha256: str, progress: BytesDone) -> None:
-        """Copy a shard from another store.
-
-        Args:
-            source: The other store.
-            name: Name of the shard file.
-            sha256: What its commit record says.
-            progress: Called with numbers of bytes as they arrive.
-
-        Raises:
-            CorruptError: The bytes of the shard are others.
-        """
-
-
-class FolderFiles(StoreFiles):
-    """The files of a store in a folder.
+class FolderFiles:
+    """The files of a store in a folder. Names are paths relative to it, with ``/``.
 
     Args:
         root: The folder.
+
+    Attributes:
+        location: Folder or URL, as people write it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -141,7 +86,10 @@ class FolderFiles(StoreFiles):
             yield
 
     def check_new(self) -> None:
-        """Raise a FormatError (a StoreError) if this is a file, or holds something else."""
+        """Raise a FormatError (a StoreError) if this is a file, or holds something else.
+
+        Call it only where there is no store.json. What an interrupted copy left is no error.
+        """
         if self.read(COPYING_FILE) is None:
             check_new_folder(self.root)
 
@@ -157,8 +105,18 @@ class FolderFiles(StoreFiles):
             os.fsync(target.fileno())
         return digest.hexdigest()
 
-    def take(self, source: StoreFiles, name: str, sha256: str, progress: BytesDone) -> None:
-        """Copy a shard from another store: under another name until it is complete and checked."""
+    def take(self, source: "StoreFiles", name: str, sha256: str, progress: BytesDone) -> None:
+        """Copy a shard from another store: under another name until it is complete and checked.
+
+        Args:
+            source: The other store.
+            name: Name of the shard file.
+            sha256: What its commit record says.
+            progress: Called with numbers of bytes as they arrive.
+
+        Raises:
+            CorruptError: The bytes of the shard are others.
+        """
         path = self.root / name
         part = path.with_name(path.name + PART)
         with convert_disk_errors(path):
@@ -172,8 +130,8 @@ class FolderFiles(StoreFiles):
             part.unlink(missing_ok=True)
 
 
-class UrlFiles(StoreFiles):
-    """The files of a store on object storage.
+class UrlFiles:
+    """The files of a store on object storage, with the methods of `FolderFiles`.
 
     Args:
         url: Its URL.
@@ -236,7 +194,7 @@ class UrlFiles(StoreFiles):
         with convert_disk_errors(path):
             return download(self.client, name, path, progress)
 
-    def take(self, source: StoreFiles, name: str, sha256: str, progress: BytesDone) -> None:
+    def take(self, source: "StoreFiles", name: str, sha256: str, progress: BytesDone) -> None:
         """Copy a shard from another store; it is checked before it is uploaded."""
         if isinstance(source, FolderFiles):
             path = source.root / name
@@ -261,6 +219,10 @@ class UrlFiles(StoreFiles):
                 f"{self.location}/{name}: sent {expected:,} bytes, but the object has {size:,}; "
                 "run the same command again"
             )
+
+
+StoreFiles = FolderFiles | UrlFiles
+"""The files of a store, wherever they are."""
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from flowkit.store.annotations import read_annotations, update_annotations, writ
 from flowkit.store.format.locks import hold_store
 from flowkit.store.split import read_splits, split_store
 from flowkit.store.status import read_status
-from flowkit.store.video_groups import make_grouping
+from flowkit.store.video_groups import find_groups
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 HALVES = {"train": 0.5, "test": 0.5}
@@ -121,10 +121,10 @@ def test_ids_that_a_pattern_does_not_match_are_groups_of_their_own(make_labelled
 def test_groups_of_a_column():
     people = [("a", {"person": "ann", "take": "1"}), ("b", {"person": "ann"}), ("c", {})]
     videos = [SimpleNamespace(id=id, attributes=attributes) for id, attributes in people]
-    group_of = make_grouping(videos, "person")
-    assert [group_of(video) for video in videos] == [(1, "ann"), (1, "ann"), (0, "c")]
+    groups = {"a": (1, "ann"), "b": (1, "ann"), "c": (0, "c")}
+    assert find_groups(videos, "person") == groups
     with pytest.raises(UsageError, match=r"columns: person, take.* none of the 3 ids, such as 'a'"):
-        make_grouping(videos, "persn")
+        find_groups(videos, "persn")
 
 
 @pytest.mark.parametrize(

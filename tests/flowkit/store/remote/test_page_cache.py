@@ -80,7 +80,7 @@ def test_a_whole_shard_that_is_used_is_kept(tmp_path, monkeypatch):
         path.write_bytes(bytes(10 * PAGE))
         os.utime(path, (seconds, seconds))
     monkeypatch.setattr(mirror, "get_client", lambda url: None)
-    assert fetch_remote_shard(root, "frames/a")
+    fetch_remote_shard(root, "frames/a")
     evict_files(tmp_path, 15 * PAGE)
     assert [path.stem for path in root.glob("frames/*")] == ["a"]
 
