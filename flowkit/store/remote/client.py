@@ -7,7 +7,6 @@ its own instead (client_process.py).
 
 import os
 import threading
-from typing import cast
 
 from flowkit.store.remote.client_process import ProcessClient
 from flowkit.store.remote.fsspec_client import FsspecClient, open_hugging_face
@@ -51,6 +50,6 @@ def make_client(url: str) -> ObjectClient:
         return FsspecClient(url, open_hugging_face(url), url.removeprefix("hf://"))
     import_obstore(url)
     if _state.obstore_process not in (None, os.getpid()):
-        return cast(ObjectClient, ProcessClient(url))
+        return ProcessClient(url)
     _state.obstore_process = os.getpid()
     return ObstoreClient(url)

@@ -10,17 +10,17 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flowkit.errors import StoreError
+from flowkit.store.remote.objects import ObjectState, Range
 from flowkit.store.remote.obstore_client import ObstoreClient
 
 
 class ProcessClient:
-    """The client of a URL in another process, with all methods of `ObstoreClient`.
+    """The client of a URL in another process.
 
     Args:
         url: URL of the store.
@@ -55,9 +55,42 @@ class ProcessClient:
             raise value
         return value
 
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        """Return a function that calls a method in the other process."""
-        return partial(self._call, method)
+    def read_ranges(self, ranges: Sequence[Range]) -> list[tuple[bytes, ObjectState]]:
+        """Read ranges of bytes side by side."""
+        answers: list[tuple[bytes, ObjectState]] = self._call("read_ranges", list(ranges))
+        return answers
+
+    def read_object(self, name: str) -> tuple[bytes, ObjectState]:
+        """Read a whole object, which must be small."""
+        answer: tuple[bytes, ObjectState] = self._call("read_object", name)
+        return answer
+
+    def find_state(self, name: str) -> ObjectState:
+        """Return the state of an object."""
+        state: ObjectState = self._call("find_state", name)
+        return state
+
+    def list_objects(self) -> dict[str, ObjectState] | None:
+        """List all objects by name; None where that is impossible."""
+        states: dict[str, ObjectState] | None = self._call("list_objects")
+        return states
+
+    def write_object(self, name: str, content: bytes) -> None:
+        """Write a small object."""
+        self._call("write_object", name, content)
+
+    def create_object(self, name: str, content: bytes) -> bool:
+        """Write a small object unless there is one; return whether it was written."""
+        is_written: bool = self._call("create_object", name, content)
+        return is_written
+
+    def upload(self, path: Path, name: str) -> None:
+        """Write the content of a file as an object."""
+        self._call("upload", path, name)
+
+    def delete(self, name: str) -> None:
+        """Delete an object."""
+        self._call("delete", name)
 
 
 def answer_calls(url: str) -> None:
