@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowkit.errors import CorruptError, StoreError
+from flowkit.errors import AnnotationError, CorruptError, StoreError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import make_lock_folder, wait_for_lock
@@ -36,10 +36,17 @@ def write_annotations(
         root: Folder of the store.
         table: The annotations.
         splits: How the subsets were made, if by split.py: the schema metadata ``splits``, as JSON.
+
+    Raises:
+        AnnotationError: A label has a time that is not a number, so nothing is written.
     """
     path = Path(root)
     read_header(path)
     rows = table.to_arrow()
+    try:
+        check_annotation_rows(rows)
+    except ValueError as error:
+        raise AnnotationError(f"{root}: expected annotations to store, got {error}") from None
     if splits:
         records = json.dumps([asdict(record) for record in splits])
         metadata = rows.schema.metadata | {b"splits": records.encode()}
@@ -211,6 +218,9 @@ def check_annotation_rows(table: Any) -> None:
         for chunk in column.chunks:
             if name == "labels":
                 check_class_ids(chunk, len(classes))
+                times = (chunk.values.field(name) for name in ("start", "end"))
+                if any(pc.any(pc.is_nan(column)).as_py() for column in times):
+                    raise ValueError("a label whose start or end is not a number")
             if name == "subsets" and chunk.values.null_count:
                 raise ValueError("no name of a subset")
     if "attributes" in table.schema.names and not pa.types.is_map(

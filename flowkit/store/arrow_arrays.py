@@ -35,7 +35,8 @@ def convert_to_floats(
     valid, data = column.buffers()
     dtype = np.int32 if pa.types.is_int32(column.type) else np.float64
     chosen = slice(0, len(column)) if rows is None else rows
-    values = np.frombuffer(data or b"", dtype)[chosen].astype(np.float64)
+    # The buffer of a damaged index may be longer than its rows, but is not shorter.
+    values = np.frombuffer(data or b"", dtype, len(column))[chosen].astype(np.float64)
     if column.null_count:
         bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
         values[bits[chosen] == 0] = np.nan

@@ -43,7 +43,6 @@ class IndexView:
         classes: Class names, by class id.
         shards: Shard names (``folder/uuid``), by shard index.
         streams: The streams that have a column.
-        frames: Number of frames of each row, int32.
 
     Raises:
         StoreError: There is no index.
@@ -74,7 +73,7 @@ class IndexView:
         _, offsets, data = batch.column("id").buffers()
         self._offsets = memoryview(offsets)[: 8 * (self.rows + 1)].cast("q")
         self._data = memoryview(data) if data is not None else memoryview(b"")
-        self.frames = view_int32(batch.column("frames"), self.rows)
+        self._frames = view_int32(batch.column("frames"), self.rows)
         self._locations: dict[str, tuple[memoryview | None, list[memoryview]]] = {}
         for field in batch.schema:
             if pa.types.is_struct(field.type):
@@ -141,6 +140,13 @@ class IndexView:
         stored = self.column("id").cast(pa.large_binary())
         rows: np.ndarray[Any, Any] = pc.index_in(keys, stored).fill_null(-1).to_numpy()
         return rows
+
+    def count_frames(self, row: int) -> int:
+        """Return the number of frames of a row, which is read without checking the column."""
+        frames = self._frames[row]
+        if frames < 0:
+            raise make_index_error(self._root, f"row {row} has {frames} frames")
+        return frames
 
     def locate(self, stream: str, row: int) -> Location | None:
         """Return where a stream of a row is stored; None if the row does not have the stream."""

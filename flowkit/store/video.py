@@ -83,7 +83,7 @@ class Video:
     @property
     def num_frames(self) -> int:
         """Return the number of stored frames: 0 ≤ t < num_frames."""
-        return int(self._store.index.frames[self._row])
+        return self._store.index.count_frames(self._row)
 
     @property
     def num_flow(self) -> int:

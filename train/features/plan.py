@@ -126,7 +126,7 @@ def find_lack(
     if store.index.locate(name, row) is None:
         return f"no-{name}", f"it has no {name}: extract it with --streams {name}"
     if not available and STREAMS[name].is_image:
-        frames = int(store.index.frames[row])
+        frames = store.index.count_frames(row)
         return "too-short", f"it has no {name}: it has only {frames} frame{'s' * (frames != 1)}"
     if is_too_short:
         return (

@@ -42,6 +42,7 @@ from flowkit.store.integrity.batches import open_shard
 from flowkit.store.integrity.contents import check_rows
 from flowkit.store.integrity.damage import find_damage, is_recoverable
 from flowkit.store.integrity.report import Problem, Report
+from flowkit.store.integrity.shard_recipe import list_recipe_differences
 from flowkit.store.latest_videos import VideoCommit
 from flowkit.store.stale import find_stale
 
@@ -252,13 +253,18 @@ class Inspection:
             if described != (shard.folder, shard.uuid, complete.rows, tuple(complete.videos)):
                 self._report_problem(shard, "its commit record does not match its batches")
                 shard.action = "write-record"
-            if self.pool is None:
+            recipe = self.header.recipe
+            differences = list_recipe_differences(contents.descriptor, shard.folder, recipe)
+            for line in differences:
+                what = f"store.json is not as its shards were written ({line}); restore it"
+                if Problem(None, None, what) not in self.report.problems:
+                    self._report_problem(None, what)
+            if differences or self.pool is None:
                 return
             for video in contents.videos:
-                id, recipe = video.meta.id, self.header.recipe
                 for what in check_rows(contents, video, shard.folder, recipe, self.pool):
-                    self._report_problem(shard, what, id)
-                    shard.bad_ids.add(id)
+                    self._report_problem(shard, what, video.meta.id)
+                    shard.bad_ids.add(video.meta.id)
                     shard.action = "copy-videos"
 
     def _check_commits(self) -> None:

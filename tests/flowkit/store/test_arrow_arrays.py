@@ -44,3 +44,10 @@ def test_texts_and_rows_come_back(texts):
     assert array.to_pylist() == texts
     rows = np.arange(len(texts))[::-1]
     assert array.take(make_numbers(rows)).to_pylist() == texts[::-1]
+
+
+def test_a_buffer_that_is_longer_than_its_rows():
+    """As in an index with one changed length, which Arrow finds valid."""
+    buffer = pa.py_buffer(np.arange(3, dtype=np.int32).tobytes() + b"x")
+    column = pa.Array.from_buffers(pa.int32(), 3, [None, buffer])
+    assert convert_to_floats(column).tolist() == [0, 1, 2]

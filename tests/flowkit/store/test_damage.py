@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flowkit.errors import CorruptError, FlowkitError, StoreError
+from flowkit.annotations.table import Annotation, AnnotationTable, Label
+from flowkit.errors import AnnotationError, CorruptError, FlowkitError, StoreError
 from flowkit.store import (
     Store,
     append_failure,
@@ -18,6 +19,7 @@ from flowkit.store import (
     read_failures,
     read_splits,
     rebuild_index,
+    write_annotations,
 )
 from flowkit.store.annotations import check_annotation_rows, read_annotation_rows
 from flowkit.store.failures import Failure
@@ -197,6 +199,7 @@ def test_damaged_values_of_an_index_are_refused_when_they_are_read(make_store, e
             assert all(label.name in store.classes for label in video.labels)
             video.snippet(0, 2)
             video.subsets  # noqa: B018
+            video.frames()
     check_index_is_rebuilt(root)
 
 
@@ -243,6 +246,7 @@ def test_offsets_that_point_outside_of_the_index(make_store):
         replace_bytes(40, bytes(30)),
         lambda path: path.write_bytes(b"ARROW1"),
         rewrite_index(set_column("labels", [LABEL, LABEL, [{**LABEL[0], "class": 9}]])),
+        rewrite_index(set_column("labels", [LABEL, LABEL, [{**LABEL[0], "end": float("nan")}]])),
         rewrite_index(set_column("id", ["a", "a", "c"])),
         rewrite_index(same, {b"classes": b"{}"}),
         rewrite_index(lambda table: table.drop_columns("subsets")),
@@ -255,6 +259,14 @@ def test_damaged_annotations(make_store, damage):
         with pytest.raises(CorruptError, match=r"annotations\.arrow.*flowkit index"):
             look(root)
     assert any("annotations.arrow is broken" in p.what for p in verify(root).problems)
+
+
+def test_a_time_that_is_not_a_number_is_not_stored(make_store):
+    root = make_store()
+    row = Annotation("a", (Label("jump", start=float("nan"), end=2.0),), ())
+    with pytest.raises(AnnotationError, match="a label whose start or end is not a number"):
+        write_annotations(root, AnnotationTable(("jump",), (row,)))
+    assert verify(root).clean
 
 
 @pytest.mark.parametrize("splits", [b"[1]", b'[{"seed": 1}]', b'[{"fractions": 3}]', b"{", b"7"])

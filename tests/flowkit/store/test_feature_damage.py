@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from flowkit.errors import CorruptError, StoreError
 from flowkit.store import Recovery, ShardWriter, Store, create_or_open, rebuild_index, recover
 from flowkit.store import writer as writer_module
+from flowkit.store.integrity import inspection
 from flowkit.store.integrity.verify import verify
 from flowkit.store.status import read_status
 
@@ -217,7 +218,22 @@ def test_deep_looks_at_every_number(stores, tmp_path, monkeypatch, wanted):
     assert verify(root, deep=True).clean
 
 
-def test_deep_knows_the_dimension(stores, tmp_path, wanted):
+def test_vectors_are_not_damaged_by_a_changed_dimension_in_store_json(stores, tmp_path, wanted):
+    root = stores.fill_features(tmp_path, wanted)
+    rebuild_index(root)
+    header = json.loads((root / "store.json").read_text())
+    header["recipe"]["features"]["net"]["dimension"] = 4
+    (root / "store.json").write_text(json.dumps(header))
+    (problem,) = verify(root, deep=True, repair=True).problems
+    assert "store.json is not as its shards were written (features.net.dimension: 4 ≠ 3)" in str(
+        problem
+    )
+    assert not (root / "quarantine").exists()
+
+
+def test_deep_knows_the_dimension(stores, tmp_path, wanted, monkeypatch):
+    """Also if a shard, of another program, says that it was written with the recipe of the store."""
+    monkeypatch.setattr(inspection, "list_recipe_differences", lambda *arguments: [])
     root = stores.fill_features(tmp_path, wanted)
     rebuild_index(root)
     header = json.loads((root / "store.json").read_text())

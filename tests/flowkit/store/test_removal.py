@@ -1,5 +1,6 @@
 """Taking features out of a store: what is left is as it was, whenever the removal is killed."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -142,3 +143,20 @@ def test_the_command_asks_first(stores, root):
     done = CliRunner().invoke(main, ["remove", str(root), "net", "--yes"])
     assert "removed features/net" in done.output
     check(stores, root)
+
+
+def test_features_computed_again_with_another_network_are_no_damage(stores, root):
+    """The shards of frames were written with a recipe that has the first ones."""
+    remove_features(root, "net")
+    recipe = read_header(root).recipe
+    features = {**recipe.features, "net": replace(stores.NET, model="third")}
+    recipe = create_or_open(root, replace(recipe, features=features)).recipe
+    with closing(ShardWriter(root, "features/net", recipe=recipe)) as writer:
+        stores.put_features(writer, "a", stores.draw_features(0, 5), "net")
+    rebuild_index(root)
+    assert verify(root).clean
+    wrong = {**recipe.features, "net": replace(stores.NET, model="fourth")}
+    header = replace(read_header(root), recipe=replace(recipe, features=wrong))
+    (root / "store.json").write_bytes(header.to_json())
+    (problem,) = verify(root).problems
+    assert "(features.net.model: fourth ≠ third)" in problem.what

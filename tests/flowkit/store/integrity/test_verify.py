@@ -254,6 +254,17 @@ def test_a_newer_store_is_refused(make_store):
         verify(root)
 
 
+def test_a_changed_recipe_is_noticed_once(make_store):
+    """Another bound would scale all flow, and the bytes of all shards are as committed."""
+    root = make_store(IDS, per_shard=1)
+    content = json.loads((root / "store.json").read_text())
+    content["recipe"]["flow"]["bound"] = 1.5
+    (root / "store.json").write_text(json.dumps(content))
+    assert [str(problem) for problem in verify(root).problems] == [
+        "store: store.json is not as its shards were written (flow.bound: 1.5 ≠ 20.0); restore it"
+    ]
+
+
 def append(root: Path, id: str, rows: list[dict], **facts) -> None:
     """Commit one more video, whatever it is made of."""
     recipe = read_header(root).recipe
