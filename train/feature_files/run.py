@@ -32,7 +32,7 @@ from flowkit.store.failures import Failure, read_failures
 from flowkit.streams import StreamName
 from train.feature_files.folder import FeatureFolder
 from train.feature_files.options import FileOptions
-from train.feature_files.plan import SHORTER_THAN_WINDOW, FilePlan, FilePlanner, check_store
+from train.feature_files.plan import SHORTER_THAN_WINDOW, FilePlanner, check_store
 from train.feature_files.recipe import FileRecipe, Layout
 from train.feature_files.settings import FileSettings
 from train.feature_files.summary import Summary
@@ -174,15 +174,16 @@ class FeatureFileRun(FolderRun):
         """Plan the videos whose files are missing."""
         request, options, summary = self.request, self.options, self.summary
         failures = read_failures(self.root)
-        planner = FilePlanner(self.folder, self.recipe, options, failures, self.log)
+        planner = FilePlanner(self.folder, self.recipe, options, failures, summary, self.log)
         sources = self.located.sources
         if request.store is not None:
-            plan = planner.plan_stored(sources, Store(request.store))
+            tasks = planner.plan_stored(sources, Store(request.store))
         else:
-            plan = planner.plan_files(sources)
-        self.tasks = {task.id: task for task in plan.tasks}
+            tasks = planner.plan_files(sources)
+        self.tasks = {task.id: task for task in tasks}
         self._outdated = {id: self.folder.identify_info(id) for id in self.tasks}
-        self._add_left_out_videos(plan)
+        summary.missing = list(self.located.missing)
+        summary.unannotated = [printable_path(path) for path in self.located.unannotated]
         self.record_rejected(self.located, failures, options.part)
         flow, weights = request.frames.flow, None
         if summary.backend and flow is not None and flow.is_learned:
@@ -198,11 +199,11 @@ class FeatureFileRun(FolderRun):
             network_options=self.worker_options,
             device=summary.device,
             batch=self.batch,
-            threads=self._choose_threads(len(plan.tasks)),
+            threads=self._choose_threads(len(tasks)),
             strict=options.strict,
             open_video=options.open_video,
         )
-        return PlannedWork(plan.tasks, setup, {task.id: task.weight for task in plan.tasks})
+        return PlannedWork(tasks, setup, {task.id: task.weight for task in tasks})
 
     def _choose_threads(self, tasks: int) -> int:
         """Choose how many threads of a worker run networks on a CPU.
@@ -220,15 +221,6 @@ class FeatureFileRun(FolderRun):
         if self.options.workers is not None:
             return streams
         return max(streams, min(cores // max(1, min(cores, tasks)), MAX_THREADS))
-
-    def _add_left_out_videos(self, plan: FilePlan) -> None:
-        summary = self.summary
-        summary.done_before, summary.beyond = plan.done, plan.beyond
-        summary.changed, summary.lacking = plan.changed, plan.lacking
-        summary.quarantined = plan.quarantined
-        summary.padded = plan.padded
-        summary.missing = list(self.located.missing)
-        summary.unannotated = [printable_path(path) for path in self.located.unannotated]
 
     def record_start(self, workers: int, backend: str) -> None:
         """Record the number of workers and the time that they took to start."""
