@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.annotations import Source
-from flowkit.errors import CorruptError, UsageError
+from flowkit.errors import CorruptError
 from flowkit.extraction.frame_rates import FrameRates, check_resampling
 from flowkit.extraction.plan import arrange_tasks, belongs, is_replaced, make_task
 from flowkit.extraction.source import has_changed
@@ -163,23 +163,3 @@ def is_outdated(path: Path, frame_rate: float | None, info: Mapping[str, Any]) -
     if frame_rate is not None and (before is None or not math.isclose(frame_rate, before)):
         return True
     return has_changed(path, Fingerprint(**info["fingerprint"]))
-
-
-def check_store(store: Store, streams: Sequence[str]) -> None:
-    """Check that a store has the streams that the networks read.
-
-    Raises:
-        UsageError: It lacks one, or its flow does not lead to the next frame.
-    """
-    recipe = store.recipe
-    missing = [name for name in streams if name not in recipe.streams]
-    if missing:
-        raise UsageError(
-            f"{store.location} has no {missing[0]}, only {', '.join(recipe.streams) or 'nothing'}: "
-            f"extract it with --streams {missing[0]}"
-        )
-    if "flow" in streams and store.flow_step != 1:
-        raise UsageError(
-            f"the flow of {store.location} has step {store.flow_step}; feature files need flow "
-            "to the next frame (step 1)"
-        )

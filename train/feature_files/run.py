@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from rich.console import Console
 
 from flowkit.annotations import LocatedVideos
@@ -32,13 +31,15 @@ from flowkit.store.failures import Failure, read_failures
 from flowkit.streams import StreamName
 from train.feature_files.folder import FeatureFolder
 from train.feature_files.options import FileOptions
-from train.feature_files.plan import SHORTER_THAN_WINDOW, FilePlanner, check_store
+from train.feature_files.plan import SHORTER_THAN_WINDOW, FilePlanner
 from train.feature_files.recipe import FileRecipe, Layout
 from train.feature_files.settings import FileSettings
 from train.feature_files.summary import Summary
 from train.feature_files.windows import WindowSampling
+from train.features.embedding import choose_device
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
 from train.features.network_loading import load_feature_network, make_worker_options
+from train.features.plan import check_streams
 
 BATCH_IMAGES = {"cpu": 32, "cuda": 256}
 CLIP_IMAGES = 16  # a clip counts as this many images in a batch
@@ -131,7 +132,8 @@ class FeatureFileRun(FolderRun):
         if len(views) > 1:
             raise UsageError("all streams of a feature file need the same crops")
         if request.store is not None:
-            check_store(Store(request.store), tuple(networks))
+            store = Store(request.store)
+            check_streams(store.location, store.recipe, tuple(networks), "feature files")
         else:
             check_has_folders(self.located.sources, options.frame_rate)
         self.folder.check_names(source.id for source in self.located.sources)
@@ -285,13 +287,6 @@ def make_recipe(request: FileRequest, networks: Mapping[StreamName, FeatureNetwo
         source="videos" if request.store is None else "store",
         keep_extension=request.keep_extension,
     )
-
-
-def choose_device(device: str) -> str:
-    """Return "cpu" or "cuda"; "auto" uses a GPU if PyTorch finds one."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def choose_batch(

@@ -17,6 +17,13 @@ from train.loop.context import DTYPES
 DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
 
 
+def choose_device(device: str) -> str:
+    """Return "cpu" or "cuda"; "auto" uses a GPU if PyTorch finds one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def move_network(network: FeatureNetwork, device: torch.device) -> None:
     """Move a network to a device, in the memory layout in which it is fast there."""
     layout = torch.contiguous_format if network.is_3d else choose_layout(device)

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flowkit.datasets.views import PositionSampling
+from flowkit.errors import UsageError
 from flowkit.extraction.plan import belongs
 from flowkit.extraction.tasks import Outcome, Status
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Failure, Store
 from flowkit.streams import STREAMS, StreamName
 
@@ -151,6 +153,34 @@ def make_failure(
         stream=stream,
         traceback=traceback,
     )
+
+
+def check_streams(
+    location: Path | str, recipe: StoreRecipe, streams: Sequence[str], needs_next_frame: str | None
+) -> None:
+    """Check that a store has the streams that networks read, and flow that fits their use.
+
+    Args:
+        location: Folder or URL of the store, for the message.
+        recipe: Its recipe.
+        streams: The streams.
+        needs_next_frame: What needs flow to the next frame, for the message; None if nothing does.
+
+    Raises:
+        UsageError: It lacks a stream, or its flow does not lead to the next frame.
+    """
+    missing = [name for name in streams if name not in recipe.streams]
+    if missing:
+        raise UsageError(
+            f"{location} has no {missing[0]}, only {', '.join(recipe.streams) or 'nothing'}: "
+            f"extract it with --streams {missing[0]}"
+        )
+    step = recipe.flow.step if "flow" in streams and recipe.flow else 1
+    if needs_next_frame and step != 1:
+        raise UsageError(
+            f"the flow of {location} has step {step}; {needs_next_frame} need flow to the next "
+            "frame (step 1)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

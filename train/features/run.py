@@ -10,21 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
 from rich.console import Console
 
-from flowkit.errors import UsageError
 from flowkit.extraction.folder_run import PlannedWork
 from flowkit.extraction.options import RunOptions
 from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.tasks import Outcome
 from flowkit.flow.backends import count_gpus
-from flowkit.recipe import StoreRecipe
 from flowkit.store import Store, create_or_open, find_stale, read_header
 from flowkit.store.failures import Failure, read_failures
+from train.features.embedding import choose_device
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
 from train.features.network_loading import load_feature_network, make_worker_options
-from train.features.plan import make_failure, make_plan, share_out
+from train.features.plan import check_streams, make_failure, make_plan, share_out
 from train.features.setup import WorkerSetup
 from train.features.summary import Summary
 from train.runs.run import Run, check_frame_size
@@ -163,25 +161,6 @@ class FeatureRun(StoreRun):
         self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
 
 
-def check_stream(root: Path, recipe: StoreRecipe, network: FeatureNetwork) -> None:
-    """Check that a store has the stream that a network reads, and flow that fits its windows.
-
-    Raises:
-        UsageError: It does not.
-    """
-    source = network.sampling.source
-    if source not in recipe.streams:
-        raise UsageError(
-            f"{root} has no {source}, only {', '.join(recipe.streams) or 'nothing'}: "
-            f"extract it with --streams {source}"
-        )
-    step = recipe.flow.step if source == "flow" and recipe.flow else 1
-    if network.recipe.window_stride and step != 1:
-        raise UsageError(
-            f"the flow of {root} has step {step}; windows need flow to the next frame (step 1)"
-        )
-
-
 def make_setup(
     root: Path,
     name: str,
@@ -206,7 +185,8 @@ def make_setup(
             its flow does not fit windows.
     """
     header = read_header(root)
-    check_stream(root, header.recipe, network)
+    needs_next_frame = "windows" if network.recipe.window_stride else None
+    check_streams(root, header.recipe, [network.sampling.source], needs_next_frame)
     check_sizes(network)
     if network.short_side is not None:
         check_frame_size(Run(network_options.model).recipe, Store(root))
@@ -214,9 +194,7 @@ def make_setup(
     if stored is not None:  # with equal weights, the network's name and note may differ
         recipe = replace(recipe, model=stored.model, note=stored.note)
     header = create_or_open(root, replace(header.recipe, features={name: recipe}))
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(options.device)
     cores = len(os.sched_getaffinity(0))
     cores_per_gpu = max(1, cores // max(1, count_gpus()))
     readers = options.readers
