@@ -33,14 +33,13 @@ from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 from models.backbones.backbone import normalize
-from train.distributed.parallel import choose_layout
+from train.distributed.parallel import DTYPES, choose_layout
 from train.features.network import NetworkOptions
 from train.features.network_loading import load_feature_network
 from train.features.plan import make_plan, share_out
 from train.features.run import Options, make_setup
 from train.features.setup import WorkerSetup
 from train.features.worker import Worker
-from train.loop.context import DTYPES
 from train.tasks.backbones import FAMILIES, NETWORKS, list_options
 
 SIDE, FRAMES, FIELDS = 256, 60, 5

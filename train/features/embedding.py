@@ -9,9 +9,8 @@ from flowkit.datasets.video_dataset import scale_bytes
 from flowkit.errors import DeviceError, FlowkitError
 from flowkit.streams import STREAMS
 from models.backbones.backbone import normalize
-from train.distributed.parallel import choose_layout
+from train.distributed.parallel import choose_layout, make_autocast
 from train.features.network import FeatureNetwork
-from train.loop.context import DTYPES
 
 # Raised by PyTorch when the GPU fails; older versions lack this class.
 DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
@@ -47,9 +46,7 @@ def embed_inputs(network: FeatureNetwork, inputs: torch.Tensor, precision: str) 
     scaled = normalize(scaled, network.convention)
     if not network.is_3d:
         scaled = scaled.contiguous(memory_format=choose_layout(device))
-    dtype = DTYPES[precision]
-    is_mixed = dtype != torch.float32
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=is_mixed):
+    with torch.inference_mode(), make_autocast(precision, device):
         return network.backbone.embed(scaled).float()
 
 
