@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.errors import FlowkitError, VideoError
+from flowkit.errors import VideoError
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.learned_flow import load_method
 from flowkit.extraction.prefetch import Prefetcher
@@ -43,13 +43,14 @@ from train.feature_files.settings import FileSettings
 from train.feature_files.sources import open_source
 from train.feature_files.video_info import FrameFacts, count_needed_frames, describe_video
 from train.feature_files.window_images import StreamInput, WindowImages
-from train.features.embedding import convert_gpu_errors, move_network
-from train.features.network import FeatureNetwork, NetworkOptions
-from train.features.network_loading import load_feature_network
+from train.features.embedding import convert_gpu_errors, load_network
+from train.features.network import FeatureNetwork
 
 F32 = npt.NDArray[np.float32]
 NETWORK_LOCK = Lock()
 """Held while a network is loaded, since the workers of a GPU share the networks of a process."""
+load_cached_network = lru_cache(maxsize=4)(load_network)
+"""Load a network on its device, once for each process."""
 
 
 class Worker:
@@ -121,10 +122,10 @@ class Worker:
         return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
 
     def _load_networks(self) -> dict[StreamName, FeatureNetwork]:
-        recipe = self.setup.file_recipe
+        recipes, device = self.setup.file_recipe.networks, torch.device(self.setup.device)
         with NETWORK_LOCK:
             return {
-                stream: load_network(options, recipe.networks[stream].weights, self.setup.device)
+                stream: load_cached_network(options, recipes[stream].weights, device)
                 for stream, options in self.setup.network_options.items()
             }
 
@@ -235,28 +236,6 @@ class Worker:
             "device": self.setup.device,
             "host": self._host.partition("/")[0],  # without the Ray node, which differs each time
         }
-
-
-@lru_cache(maxsize=4)
-def load_network(options: NetworkOptions, weights: str, device: str) -> FeatureNetwork:
-    """Load a network on its device, once for each process.
-
-    Args:
-        options: The network.
-        weights: Expected digest of its weights.
-        device: "cpu" or "cuda".
-
-    Raises:
-        FlowkitError: The weights are not those that the run was started with.
-    """
-    network = load_feature_network(options)
-    if network.recipe.weights != weights:
-        raise FlowkitError(
-            f"{network.path}: expected weights {weights}, with which the run was started, got "
-            f"{network.recipe.weights}: the file was changed, or is another on this machine"
-        )
-    move_network(network, torch.device(device))
-    return network
 
 
 def describe_inputs(

@@ -10,7 +10,8 @@ from flowkit.errors import DeviceError, FlowkitError
 from flowkit.streams import STREAMS
 from models.backbones.backbone import normalize
 from train.distributed.parallel import choose_layout, make_autocast
-from train.features.network import FeatureNetwork
+from train.features.network import FeatureNetwork, NetworkOptions
+from train.features.network_loading import load_feature_network
 
 # Raised by PyTorch when the GPU fails; older versions lack this class.
 DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
@@ -23,10 +24,26 @@ def choose_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def move_network(network: FeatureNetwork, device: torch.device) -> None:
-    """Move a network to a device, in the memory layout in which it is fast there."""
+def load_network(options: NetworkOptions, weights: str, device: torch.device) -> FeatureNetwork:
+    """Load the network of a run on a device, in the memory layout in which it is fast there.
+
+    Args:
+        options: The network.
+        weights: Expected digest of its weights.
+        device: The device.
+
+    Raises:
+        FlowkitError: The weights are not those that the run was started with.
+    """
+    network = load_feature_network(options)
+    if network.recipe.weights != weights:
+        raise FlowkitError(
+            f"{network.path}: expected weights {weights}, with which the run was started, got "
+            f"{network.recipe.weights}: the file was changed, or is another on this machine"
+        )
     layout = torch.contiguous_format if network.is_3d else choose_layout(device)
     network.backbone.to(device, memory_format=layout)
+    return network
 
 
 def embed_inputs(network: FeatureNetwork, inputs: torch.Tensor, precision: str) -> torch.Tensor:
