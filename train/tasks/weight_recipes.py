@@ -60,7 +60,7 @@ def _list_branches(name: str, family: Family, has_both: bool) -> Iterator[Start]
             yield Start(name, "both", how)
         return
     if stream in streams:
-        branch = stream
+        branch: str = stream
     elif stream == "rgb" and len(streams) == 1:
         branch = streams[0]  # flow or audio, whose first layer is averaged over R, G and B
     else:
