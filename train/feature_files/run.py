@@ -137,7 +137,15 @@ class FeatureFileRun(FolderRun):
         else:
             check_has_folders(self.located.sources, options.frame_rate)
         self.folder.check_names(source.id for source in self.located.sources)
-        self.recipe = make_recipe(request, networks)
+        self.recipe = FileRecipe(
+            frames=request.frames,
+            networks={name: network.recipe for name, network in networks.items()},
+            windows=request.windows,
+            layout=request.layout,
+            precision=request.precision,
+            source="videos" if request.store is None else "store",
+            keep_extension=request.keep_extension,
+        )
         # Absolute paths, because workers run in other folders.
         self.worker_options = {
             name: make_worker_options(request.networks[name], network)
@@ -274,19 +282,6 @@ def load_networks(
         check_sizes(network)
         networks[stream] = network
     return networks
-
-
-def make_recipe(request: FileRequest, networks: Mapping[StreamName, FeatureNetwork]) -> FileRecipe:
-    """Make the recipe of the folder from the request and the loaded networks."""
-    return FileRecipe(
-        frames=request.frames,
-        networks={name: network.recipe for name, network in networks.items()},
-        windows=request.windows,
-        layout=request.layout,
-        precision=request.precision,
-        source="videos" if request.store is None else "store",
-        keep_extension=request.keep_extension,
-    )
 
 
 def choose_batch(
