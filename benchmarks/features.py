@@ -33,14 +33,15 @@ from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 from models.backbones.backbone import normalize
-from train.distributed.parallel import choose_layout
+from train.distributed.parallel import DTYPES, choose_layout
 from train.features.network import NetworkOptions
 from train.features.network_loading import load_feature_network
+from train.features.options import Options
 from train.features.plan import make_plan, share_out
-from train.features.run import Options, make_setup
+from train.features.run import make_setup
 from train.features.setup import WorkerSetup
+from train.features.summary import Summary
 from train.features.worker import Worker
-from train.loop.context import DTYPES
 from train.tasks.backbones import FAMILIES, NETWORKS, list_options
 
 SIDE, FRAMES, FIELDS = 256, 60, 5
@@ -151,10 +152,11 @@ def measure(
     setup = make_setup(root, name or stream, wanted, network, given)
     worker = setup.make_worker()
     rows = (network.recipe.positions, network.views)
-    plan = make_plan(Store(root), setup.stream, network.sampling.source, rows, {})
-    total = sum(target.weight for target in plan.targets)
-    warm, *_ = share_out(plan.targets, 2 * setup.batch, network.path)
-    (rest,) = share_out(plan.targets[len(warm.targets) :], total, network.path)
+    source, summary = network.sampling.source, Summary(store=str(root), name=stream, network="")
+    targets = make_plan(Store(root), setup.stream, source, rows, {}, given, summary)
+    total = sum(target.weight for target in targets)
+    warm, *_ = share_out(targets, 2 * setup.batch, network.path)
+    (rest,) = share_out(targets[len(warm.targets) :], total, network.path)
     worker.extract(warm)
     started = time.perf_counter()
     outcomes = worker.extract(rest)

@@ -32,8 +32,8 @@ from torch.nn import functional
 
 from models.attention.cross_modality import CrossModalityBlock, compute_attention_map
 from models.backbones.resnet import ResNet
-from train.distributed.parallel import Process, choose_layout
-from train.loop.context import DTYPES, PhaseContext
+from train.distributed.parallel import DTYPES, Process, choose_layout
+from train.loop.context import PhaseContext
 from train.loop.epochs import log_step, take_step
 from train.loop.optimizers import make_progress
 from train.recipe.recipe import Recipe, change_recipe, read_recipe

@@ -16,7 +16,7 @@ CONFIGURATION = {
     "flowkit/extraction/options.py": ("Options",),
     "flowkit/extraction/recipe_overrides.py": ("RecipeOverrides",),
     "train/features/network.py": ("NetworkOptions",),
-    "train/features/run.py": ("Options",),
+    "train/features/options.py": ("Options",),
     "train/recipe/audio.py": ("AudioRecipe",),
     "train/recipe/base.py": ("CommonFields",),
     "train/recipe/feature_sets.py": ("FeatureSetRecipe",),

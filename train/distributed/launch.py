@@ -198,14 +198,14 @@ def make_run_error(
         processes: Number of processes.
         log_file: File with all tracebacks.
     """
-    died = find_dead_processes(error)
+    died = find_dead_process(error)
     expected = [failure for failure in failures if failure.is_expected]
     if expected:
         problem = RunError(expected[0].message)
         problem.exit_code = expected[0].exit_code
         return problem
     if died:
-        rank, reason = died[0]
+        rank, reason = died
         cause = (
             f"process {rank + 1} of {processes} died: it was killed, or its node was lost "
             f"({reason})"
@@ -218,16 +218,15 @@ def make_run_error(
     return RunError(f"training failed: {cause}. {log_file} has all messages. {CONTINUE}")
 
 
-def find_dead_processes(error: Exception) -> list[tuple[int, str]]:
-    """Find the processes that died without an exception: their ranks, and Ray's reasons."""
+def find_dead_process(error: Exception) -> tuple[int, str] | None:
+    """Find the first process that died without an exception: its rank, and Ray's reason."""
     from ray.exceptions import RayActorError
 
-    died = []
     for rank, failure in sorted(getattr(error, "worker_failures", {}).items()):
         reason = getattr(failure, "health_check_failure", failure)
         if isinstance(reason, RayActorError):
-            died.append((rank, shorten_ray_error(reason).rstrip(".")))
-    return died
+            return rank, shorten_ray_error(reason).rstrip(".")
+    return None
 
 
 def write_log(path: Path, failures: list[Failure], error: Exception) -> None:

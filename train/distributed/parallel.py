@@ -21,6 +21,8 @@ from models.networks.two_stream import TwoStream
 from train.distributed.synchronize import synchronize_batch_norms
 from train.runs.run import Settings
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
@@ -48,9 +50,9 @@ def choose_layout(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
-def make_autocast(settings: Settings, device: torch.device) -> Any:
-    """Make an autocast context, in which a network computes in the precision of the settings."""
-    dtype: torch.dtype = getattr(torch, settings.precision)
+def make_autocast(precision: str, device: torch.device) -> Any:
+    """Make an autocast context, in which a network computes in a precision such as "bfloat16"."""
+    dtype = DTYPES[precision]
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 

@@ -190,7 +190,7 @@ def score_batches(
     loader = make_loader(dataset, own_keys, size, settings, training=False)
     with convert_errors(job, size):
         for number, batch in zip(numbers, loader, strict=True):
-            with make_autocast(settings, device):
+            with make_autocast(settings.precision, device):
                 logits = task.test_scores(network, batch, job.phase, device)
             averages: dict[Branch, list[Any]] = {
                 branch: [

@@ -75,10 +75,12 @@ def annotate_features(
         info: Mapping[str, Any] = {}
         for info_path in filter(Path.exists, info_paths):
             info = read_info(info_path)
-            facts[info["id"]] = make_facts(info_path, info)
+            duration, fps = float(info["duration"]), float(info["frame_rate"])
+            file = f"{info_path.stem}.npy"
+            facts[info["id"]] = VideoFacts(duration, fps, file, info["frames"])
             drift = measure_drift(info)
             if drift > MAX_DRIFT:
-                seconds = drift * get_windows(info).stride / info["frame_rate"]
+                seconds = drift * get_windows(info).stride / fps
                 drifting.append(f"{facts[info['id']].key} ({seconds:.2f} s)")
         report = write_annotations(path, table, facts, options)
     lines = describe_annotations(path.name, report)
@@ -130,21 +132,6 @@ def check_name(path: Path, info_paths: Sequence[Path]) -> None:
             f"{printable_path(path)} is for the features of a video of this name; choose another "
             "name for the annotations"
         )
-
-
-def make_facts(path: Path, info: Mapping[str, Any]) -> VideoFacts:
-    """Make what the annotations say about the features of a video.
-
-    Args:
-        path: Its JSON file.
-        info: The content of the file.
-
-    Raises:
-        AnnotationError: Duration or frame rate is not above 0.
-    """
-    name = path.name.removesuffix(".json")
-    duration, fps = float(info["duration"]), float(info["frame_rate"])
-    return VideoFacts(duration, fps, f"{name}.npy", info["frames"])
 
 
 def describe_loaders(info: Mapping[str, Any], report: AnnotationReport) -> tuple[str, ...]:

@@ -4,10 +4,9 @@ conventions.py has the conventions that flowkit knows.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from flowkit.recipe import Resize
 from flowkit.streams import StreamName
 from train.feature_files.windows import WindowSampling
 
@@ -64,19 +63,6 @@ class Convention:
         if self.layout == "separate":
             return ((*lead, self.dimension),) * len(self.streams)
         return ((*lead, self.dimension * len(self.streams)),)
-
-    @property
-    def resize(self) -> Resize:
-        """Return how frames are resized before they are cropped."""
-        if self.frame_size is not None:
-            return Resize(width=self.frame_size[0], height=self.frame_size[1])
-        if self.short_side is not None:
-            return Resize(mode="short-side", side=self.short_side, upsize=True)
-        return Resize(mode="none")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as JSON values."""
-        return asdict(self)
 
 
 def describe_convention(convention: Convention) -> Iterator[str]:

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flowkit.annotations import Source
-from flowkit.errors import CorruptError, UsageError
+from flowkit.errors import CorruptError
 from flowkit.extraction.frame_rates import FrameRates, check_resampling
 from flowkit.extraction.plan import arrange_tasks, belongs, is_replaced, make_task
 from flowkit.extraction.source import has_changed
@@ -17,31 +16,12 @@ from flowkit.store import Failure, Fingerprint, Store
 from train.feature_files.folder import FeatureFolder, remove_files
 from train.feature_files.options import FileOptions
 from train.feature_files.recipe import FileRecipe
+from train.feature_files.summary import Summary
 from train.feature_files.video_info import count_needed_frames
 from train.features.plan import make_failure
 
 SHORTER_THAN_WINDOW = "shorter-than-window"
 """Kind of the failures that only a strict run has."""
-
-
-@dataclass(kw_only=True)
-class FilePlan:
-    """The tasks of a run, and the videos that it leaves out."""
-
-    tasks: tuple[ExtractionTask, ...] = ()
-    """The tasks, the largest first."""
-    done: int = 0
-    """Number of videos that have their files."""
-    changed: list[str] = field(default_factory=list)
-    """Ids of the videos whose source has changed since their features were computed."""
-    padded: list[Failure] = field(default_factory=list)
-    """Videos that are shorter than a window and have files, although the run is strict."""
-    lacking: list[Failure] = field(default_factory=list)
-    """Videos of a store that lack a stream."""
-    quarantined: list[Failure] = field(default_factory=list)
-    """Videos that failed in an earlier run."""
-    beyond: int = 0
-    """Number of videos left out by ``--limit``."""
 
 
 class FilePlanner:
@@ -52,6 +32,7 @@ class FilePlanner:
         recipe: Its recipe.
         options: How the run is executed.
         failures: Failures of earlier runs by video id.
+        summary: The summary of the run, in which the videos that it leaves out are recorded.
         log: Called with each line to print.
     """
 
@@ -61,15 +42,18 @@ class FilePlanner:
         recipe: FileRecipe,
         options: FileOptions,
         failures: Mapping[str, Failure],
+        summary: Summary,
         log: Callable[[str], None],
     ) -> None:
         self._folder, self._recipe, self._options = folder, recipe, options
-        self._failures, self._log = failures, log
+        self._failures, self._summary, self._log = failures, summary, log
         self._tasks: list[ExtractionTask] = []
-        self._plan = FilePlan()
 
-    def plan_files(self, sources: Sequence[Source]) -> FilePlan:
+    def plan_files(self, sources: Sequence[Source]) -> tuple[ExtractionTask, ...]:
         """Plan the features of video files and frame folders.
+
+        Returns:
+            The tasks, the largest first.
 
         Raises:
             UsageError: Frame folders without a stated frame rate are to be resampled.
@@ -83,18 +67,21 @@ class FilePlanner:
             if info is not None and not is_outdated(source.path, rate, info):
                 self._add_done(info)
             elif info is not None and not self._options.update:
-                self._plan.changed.append(source.id)
+                self._summary.changed.append(source.id)
             elif not self._is_quarantined(source.id, source.path):
                 self._tasks.append(make_task(source, self._recipe.streams, rate))
         check_resampling(self._tasks, self._recipe.frames)
         return self._finish()
 
-    def plan_stored(self, sources: Sequence[Source], store: Store) -> FilePlan:
+    def plan_stored(self, sources: Sequence[Source], store: Store) -> tuple[ExtractionTask, ...]:
         """Plan the features of videos of a store.
 
         Args:
             sources: The videos.
             store: The store.
+
+        Returns:
+            The tasks, the largest first.
         """
         for source in sources:
             row = store.find(source.id)
@@ -107,20 +94,20 @@ class FilePlanner:
             if info is not None and stored is not None and stored.same_content(video.fingerprint):
                 self._add_done(info)
             elif stored is not None and not self._options.update:
-                self._plan.changed.append(source.id)
+                self._summary.changed.append(source.id)
             elif missing:
                 reason = f"it has no {missing[0]}: extract it with --streams {missing[0]}"
                 failure = make_failure(source.id, f"no-{missing[0]}", reason, "")
-                self._plan.lacking.append(failure)
+                self._summary.lacking.append(failure)
             elif not self._is_quarantined(source.id):
                 self._tasks.append(make_stored_task(video, source.path, self._recipe.streams))
         return self._finish()
 
-    def _finish(self) -> FilePlan:
-        plan = self._plan
-        plan.tasks = arrange_tasks(self._tasks, self._options.limit)
-        plan.beyond = len(self._tasks) - len(plan.tasks)
-        return plan
+    def _finish(self) -> tuple[ExtractionTask, ...]:
+        """Return the tasks that ``--limit`` leaves, the largest first."""
+        tasks = arrange_tasks(self._tasks, self._options.limit)
+        self._summary.beyond = len(self._tasks) - len(tasks)
+        return tasks
 
     def _read_info(self, id: str) -> dict[str, Any] | None:
         """Return the JSON file of a video that has all its files; remove it if one is missing."""
@@ -138,14 +125,14 @@ class FilePlanner:
 
     def _add_done(self, info: Mapping[str, Any]) -> None:
         """Count a video as done; in a strict run, note it if an earlier run padded its rows."""
-        self._plan.done += 1
+        self._summary.done_before += 1
         frames = info["frames"]
         if self._options.strict and self._recipe.windows.is_too_short(frames):
             reason = (
                 f"a window needs {count_needed_frames(self._recipe.windows)} frames, and the video "
                 f"has {frames}: an earlier run without --strict padded its rows"
             )
-            self._plan.padded.append(make_failure(info["id"], SHORTER_THAN_WINDOW, reason, ""))
+            self._summary.padded.append(make_failure(info["id"], SHORTER_THAN_WINDOW, reason, ""))
 
     def _is_quarantined(self, id: str, path: Path | None = None) -> bool:
         """Return whether a video failed before and is not tried again; record it if so.
@@ -159,7 +146,7 @@ class FilePlanner:
             return False
         if path is not None and is_replaced(path, failure):
             return False
-        self._plan.quarantined.append(failure)
+        self._summary.quarantined.append(failure)
         return True
 
 
@@ -176,23 +163,3 @@ def is_outdated(path: Path, frame_rate: float | None, info: Mapping[str, Any]) -
     if frame_rate is not None and (before is None or not math.isclose(frame_rate, before)):
         return True
     return has_changed(path, Fingerprint(**info["fingerprint"]))
-
-
-def check_store(store: Store, streams: Sequence[str]) -> None:
-    """Check that a store has the streams that the networks read.
-
-    Raises:
-        UsageError: It lacks one, or its flow does not lead to the next frame.
-    """
-    recipe = store.recipe
-    missing = [name for name in streams if name not in recipe.streams]
-    if missing:
-        raise UsageError(
-            f"{store.location} has no {missing[0]}, only {', '.join(recipe.streams) or 'nothing'}: "
-            f"extract it with --streams {missing[0]}"
-        )
-    if "flow" in streams and store.flow_step != 1:
-        raise UsageError(
-            f"the flow of {store.location} has step {store.flow_step}; feature files need flow "
-            "to the next frame (step 1)"
-        )

@@ -37,9 +37,11 @@ class FileRecipe:
         return tuple(self.networks)
 
     @property
-    def dimension(self) -> int:
-        """Number of values of a row in a concatenated file."""
-        return sum(network.dimension for network in self.networks.values())
+    def files(self) -> list[tuple[StreamName, ...]]:
+        """The streams of each file of a video, in the order of their columns."""
+        if self.layout == "concatenated":
+            return [self.streams]
+        return [(stream,) for stream in self.streams]
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the recipe to JSON values."""

@@ -26,6 +26,11 @@ WINDOW = 16
 """Frames of a window of clips, unless an option says otherwise."""
 SHORT_SIDE = 256
 """Shorter side of the frames in pixels, unless an option says otherwise."""
+WINDOW_OPTIONS = {
+    "length": "window", "stride": "stride", "step": "clip_stride", "placement": "placement",
+    "last_frame": "last_frame",
+}  # fmt: skip
+"""Field of `WindowSampling` → field of `RequestOptions`."""
 
 
 def make_request(options: RequestOptions) -> FileRequest:
@@ -67,18 +72,12 @@ def apply_convention(options: RequestOptions) -> RequestOptions:
     if options.convention is None:
         return options
     convention = find_convention(options.convention)
-    windows = convention.windows
     resize_options: dict[str, Any] = {}
     settings: dict[str, Any] = {
-        "window": windows.length,
-        "stride": windows.stride,
-        "clip_stride": windows.step,
-        "placement": windows.placement,
-        "last_frame": windows.last_frame,
-        "crops": convention.crops,
-        "size": convention.size,
-        "separate": convention.layout == "separate",
+        option: getattr(convention.windows, name) for name, option in WINDOW_OPTIONS.items()
     }
+    settings |= {"crops": convention.crops, "size": convention.size}
+    settings["separate"] = convention.layout == "separate"
     if options.store is None:
         settings["fps"] = convention.fps
         if options.resize is None and options.short_side is None and not options.no_resize:
@@ -126,14 +125,8 @@ def choose_windows(options: RequestOptions, has_clips: bool) -> WindowSampling:
     Raises:
         UsageError: A number is too small, or a window of several frames is for images.
     """
-    values = {
-        "length": options.window,
-        "stride": options.stride,
-        "step": options.clip_stride,
-        "placement": options.placement,
-        "last_frame": options.last_frame,
-    }
-    given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    values = {name: getattr(options, option) for name, option in WINDOW_OPTIONS.items()}
+    given = {name: value for name, value in values.items() if value is not None}
     if not has_clips and given.get("length", 1) > 1:
         name = options.convention
         origin = f", of --convention {name}" if name else ""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from rich.console import Console
 
 from flowkit.annotations import LocatedVideos
@@ -32,13 +31,15 @@ from flowkit.store.failures import Failure, read_failures
 from flowkit.streams import StreamName
 from train.feature_files.folder import FeatureFolder
 from train.feature_files.options import FileOptions
-from train.feature_files.plan import SHORTER_THAN_WINDOW, FilePlan, FilePlanner, check_store
+from train.feature_files.plan import SHORTER_THAN_WINDOW, FilePlanner
 from train.feature_files.recipe import FileRecipe, Layout
 from train.feature_files.settings import FileSettings
 from train.feature_files.summary import Summary
 from train.feature_files.windows import WindowSampling
+from train.features.embedding import choose_device
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
 from train.features.network_loading import load_feature_network, make_worker_options
+from train.features.plan import check_streams
 
 BATCH_IMAGES = {"cpu": 32, "cuda": 256}
 CLIP_IMAGES = 16  # a clip counts as this many images in a batch
@@ -131,11 +132,20 @@ class FeatureFileRun(FolderRun):
         if len(views) > 1:
             raise UsageError("all streams of a feature file need the same crops")
         if request.store is not None:
-            check_store(Store(request.store), tuple(networks))
+            store = Store(request.store)
+            check_streams(store.location, store.recipe, tuple(networks), "feature files")
         else:
             check_has_folders(self.located.sources, options.frame_rate)
         self.folder.check_names(source.id for source in self.located.sources)
-        self.recipe = make_recipe(request, networks)
+        self.recipe = FileRecipe(
+            frames=request.frames,
+            networks={name: network.recipe for name, network in networks.items()},
+            windows=request.windows,
+            layout=request.layout,
+            precision=request.precision,
+            source="videos" if request.store is None else "store",
+            keep_extension=request.keep_extension,
+        )
         # Absolute paths, because workers run in other folders.
         self.worker_options = {
             name: make_worker_options(request.networks[name], network)
@@ -174,15 +184,16 @@ class FeatureFileRun(FolderRun):
         """Plan the videos whose files are missing."""
         request, options, summary = self.request, self.options, self.summary
         failures = read_failures(self.root)
-        planner = FilePlanner(self.folder, self.recipe, options, failures, self.log)
+        planner = FilePlanner(self.folder, self.recipe, options, failures, summary, self.log)
         sources = self.located.sources
         if request.store is not None:
-            plan = planner.plan_stored(sources, Store(request.store))
+            tasks = planner.plan_stored(sources, Store(request.store))
         else:
-            plan = planner.plan_files(sources)
-        self.tasks = {task.id: task for task in plan.tasks}
+            tasks = planner.plan_files(sources)
+        self.tasks = {task.id: task for task in tasks}
         self._outdated = {id: self.folder.identify_info(id) for id in self.tasks}
-        self._add_left_out_videos(plan)
+        summary.missing = list(self.located.missing)
+        summary.unannotated = [printable_path(path) for path in self.located.unannotated]
         self.record_rejected(self.located, failures, options.part)
         flow, weights = request.frames.flow, None
         if summary.backend and flow is not None and flow.is_learned:
@@ -198,11 +209,11 @@ class FeatureFileRun(FolderRun):
             network_options=self.worker_options,
             device=summary.device,
             batch=self.batch,
-            threads=self._choose_threads(len(plan.tasks)),
+            threads=self._choose_threads(len(tasks)),
             strict=options.strict,
             open_video=options.open_video,
         )
-        return PlannedWork(plan.tasks, setup, {task.id: task.weight for task in plan.tasks})
+        return PlannedWork(tasks, setup, {task.id: task.weight for task in tasks})
 
     def _choose_threads(self, tasks: int) -> int:
         """Choose how many threads of a worker run networks on a CPU.
@@ -220,15 +231,6 @@ class FeatureFileRun(FolderRun):
         if self.options.workers is not None:
             return streams
         return max(streams, min(cores // max(1, min(cores, tasks)), MAX_THREADS))
-
-    def _add_left_out_videos(self, plan: FilePlan) -> None:
-        summary = self.summary
-        summary.done_before, summary.beyond = plan.done, plan.beyond
-        summary.changed, summary.lacking = plan.changed, plan.lacking
-        summary.quarantined = plan.quarantined
-        summary.padded = plan.padded
-        summary.missing = list(self.located.missing)
-        summary.unannotated = [printable_path(path) for path in self.located.unannotated]
 
     def record_start(self, workers: int, backend: str) -> None:
         """Record the number of workers and the time that they took to start."""
@@ -280,26 +282,6 @@ def load_networks(
         check_sizes(network)
         networks[stream] = network
     return networks
-
-
-def make_recipe(request: FileRequest, networks: Mapping[StreamName, FeatureNetwork]) -> FileRecipe:
-    """Make the recipe of the folder from the request and the loaded networks."""
-    return FileRecipe(
-        frames=request.frames,
-        networks={name: network.recipe for name, network in networks.items()},
-        windows=request.windows,
-        layout=request.layout,
-        precision=request.precision,
-        source="videos" if request.store is None else "store",
-        keep_extension=request.keep_extension,
-    )
-
-
-def choose_device(device: str) -> str:
-    """Return "cpu" or "cuda"; "auto" uses a GPU if PyTorch finds one."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def choose_batch(

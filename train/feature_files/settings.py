@@ -1,6 +1,6 @@
 """Define the settings of the workers that compute feature files, and make workers from them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,6 @@ from train.feature_files.recipe import FileRecipe
 from train.features.network import NetworkOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from train.feature_files.worker import Worker
 
 
@@ -42,7 +40,7 @@ class FileSettings(WorkerFactory):
     """Threads of a worker that run networks; features do not depend on it."""
     strict: bool = False
     """Whether a video that is shorter than a window fails, instead of being padded."""
-    open_video: "Callable[..., FrameReader]" = VideoReader
+    open_video: Callable[..., FrameReader] = VideoReader
     """Function that opens a video, called as ``open_video(path, resize, fps)``."""
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from threading import Event
-from typing import Protocol, Self
+from typing import Self
 
 from flowkit.decode import FrameReader
 from flowkit.errors import VideoError
@@ -13,36 +13,10 @@ from flowkit.extraction.source import check_unchanged, fingerprint_source
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.path_text import printable_path
-from flowkit.store import Fingerprint, Store
+from flowkit.store import Store
 from train.feature_files.settings import FileSettings
 from train.feature_files.video_info import FrameFacts
 from train.feature_files.window_images import WindowImages
-
-
-class Source(Protocol):
-    """The images of one video, and what the JSON file beside its features says about it."""
-
-    name: str
-    """Path of the file, as printable text."""
-    fingerprint: Fingerprint
-    """Fingerprint of the file."""
-    expected_frames: int
-    """Number of frames that it will have, for progress; 0 if unknown."""
-
-    def read_chunks(self) -> Iterator[ImageChunk]:
-        """Yield the images."""
-
-    def describe_frames(self, images: WindowImages) -> FrameFacts:
-        """Describe the frames, after all were read."""
-
-    def check_unchanged(self) -> None:
-        """Raise a VideoError if the file has changed while it was read."""
-
-    def __enter__(self) -> Self:
-        """Return the source itself."""
-
-    def __exit__(self, *exception: object) -> None:
-        """Close the file."""
 
 
 class FileSource:
@@ -59,6 +33,11 @@ class FileSource:
 
     Raises:
         VideoError: The file cannot be read.
+
+    Attributes:
+        name: Path of the file, as printable text.
+        fingerprint: Fingerprint of the file.
+        expected_frames: Number of frames that it will have, for progress; 0 if unknown.
     """
 
     def __init__(
@@ -115,6 +94,8 @@ class FileSource:
 
 class StoredSource:
     """A video of a store; the store has the streams that the networks read.
+
+    It has the methods and attributes of `FileSource`.
 
     Args:
         task: The task, whose source is the folder of the store.
@@ -177,7 +158,7 @@ def open_source(
     timer: StageTimer,
     report_progress: Callable[[int], None],
     stop: Event,
-) -> Source:
+) -> FileSource | StoredSource:
     """Open the images of a task; see `FileSource` and `StoredSource`."""
     if task.stored is not None:
         return StoredSource(task, settings, report_progress, stop)

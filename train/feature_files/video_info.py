@@ -30,7 +30,7 @@ was killed and repeated leaves equal files. Its keys are:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,20 +40,6 @@ from flowkit.store.frame_times import list_bounds
 from train.feature_files.folder import FORMAT
 from train.feature_files.recipe import FileRecipe
 from train.feature_files.windows import WindowSampling
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileDescription:
-    """One feature file."""
-
-    name: str
-    """Name of the file."""
-    shape: tuple[int, ...]
-    """Shape of its array."""
-    columns: Mapping[str, tuple[int, int]]
-    """First column of each stream, and the one after its last."""
-    digest: str
-    """BLAKE2b digest of its values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +79,7 @@ def describe_video(
     source: str,
     fingerprint: Fingerprint,
     facts: FrameFacts,
-    files: Sequence[FileDescription],
+    files: Sequence[Mapping[str, Any]],
     recipe: FileRecipe,
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -104,7 +90,7 @@ def describe_video(
         source: Path of the file, as printable text.
         fingerprint: Fingerprint of the file.
         facts: The frames.
-        files: The feature files.
+        files: The entries of the feature files; see above.
         recipe: Recipe of the folder.
         provenance: Versions, backend and machine that computed the features.
     """
@@ -121,15 +107,8 @@ def describe_video(
         "format": FORMAT,
         "id": id,
         "source": source,
-        "fingerprint": {
-            "size": fingerprint.size,
-            "mtime_ns": fingerprint.mtime_ns,
-            "digest": fingerprint.digest,
-        },
-        "files": [
-            {"name": f.name, "shape": f.shape, "columns": dict(f.columns), "digest": f.digest}
-            for f in files
-        ],
+        "fingerprint": asdict(fingerprint),
+        "files": files,
         "rows": len(frames),
         "frames": facts.frames,
         "frame_rate": facts.frame_rate,

@@ -12,15 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from itertools import count as count_from
 from threading import Event, Lock
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.errors import FlowkitError, VideoError
+from flowkit.errors import VideoError
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.learned_flow import load_method
 from flowkit.extraction.prefetch import Prefetcher
@@ -36,22 +38,19 @@ from train.feature_files.feature_file import FeatureFileWriter
 from train.feature_files.folder import remove_files
 from train.feature_files.network_pool import NetworkPool
 from train.feature_files.plan import SHORTER_THAN_WINDOW
+from train.feature_files.recipe import FileRecipe
 from train.feature_files.settings import FileSettings
 from train.feature_files.sources import open_source
-from train.feature_files.video_info import (
-    FileDescription,
-    FrameFacts,
-    count_needed_frames,
-    describe_video,
-)
+from train.feature_files.video_info import FrameFacts, count_needed_frames, describe_video
 from train.feature_files.window_images import StreamInput, WindowImages
-from train.features.embedding import convert_gpu_errors, move_network
-from train.features.network import FeatureNetwork, NetworkOptions
-from train.features.network_loading import load_feature_network
+from train.features.embedding import convert_gpu_errors, load_network
+from train.features.network import FeatureNetwork
 
 F32 = npt.NDArray[np.float32]
 NETWORK_LOCK = Lock()
 """Held while a network is loaded, since the workers of a GPU share the networks of a process."""
+load_cached_network = lru_cache(maxsize=4)(load_network)
+"""Load a network on its device, once for each process."""
 
 
 class Worker:
@@ -123,10 +122,10 @@ class Worker:
         return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
 
     def _load_networks(self) -> dict[StreamName, FeatureNetwork]:
-        recipe = self.setup.file_recipe
+        recipes, device = self.setup.file_recipe.networks, torch.device(self.setup.device)
         with NETWORK_LOCK:
             return {
-                stream: load_network(options, recipe.networks[stream].weights, self.setup.device)
+                stream: load_cached_network(options, recipes[stream].weights, device)
                 for stream, options in self.setup.network_options.items()
             }
 
@@ -141,7 +140,7 @@ class Worker:
             open_source(task, setup, timer, self._report_progress, self._stop) as source,
             ExitStack() as stack,
         ):
-            writers = self._open_writers(task.id, networks, stack)
+            writers = self._open_writers(task.id, views, stack)
             with (
                 Prefetcher(images.make_batches(source.read_chunks())) as batches,
                 NetworkPool(networks, setup, timer) as pool,
@@ -158,7 +157,7 @@ class Worker:
                 writer.publish()
         with convert_disk_errors(setup.folder.path):
             sync_folder(setup.folder.path)
-        files = describe_files(writers, digests, networks)
+        files = describe_files(writers, digests, recipe)
         info = describe_video(
             task.id, source.name, source.fingerprint, facts, files, recipe, self._describe_machine()
         )
@@ -174,18 +173,14 @@ class Worker:
             seconds=timer.seconds,
         )
 
-    def _open_writers(
-        self, id: str, networks: Mapping[StreamName, FeatureNetwork], stack: ExitStack
-    ) -> list[FeatureFileWriter]:
+    def _open_writers(self, id: str, views: int, stack: ExitStack) -> list[FeatureFileWriter]:
         """Open a file for all streams, or one each; closing ``stack`` removes unpublished files."""
-        paths = self.setup.folder.list_feature_files(id, self.setup.file_recipe)
-        dimensions = [network.recipe.dimension for network in networks.values()]
-        if self.setup.file_recipe.layout == "concatenated":
-            dimensions = [sum(dimensions)]
-        views = next(iter(networks.values())).views
+        recipe = self.setup.file_recipe
+        paths = self.setup.folder.list_feature_files(id, recipe)
         view_axis = (views,) if views > 1 else ()
         writers = []
-        for path, dimension in zip(paths, dimensions, strict=True):
+        for path, streams in zip(paths, recipe.files, strict=True):
+            dimension = sum(recipe.networks[name].dimension for name in streams)
             writers.append(FeatureFileWriter(path, (*view_axis, dimension)))
             stack.callback(writers[-1].abandon)
         return writers
@@ -243,28 +238,6 @@ class Worker:
         }
 
 
-@lru_cache(maxsize=4)
-def load_network(options: NetworkOptions, weights: str, device: str) -> FeatureNetwork:
-    """Load a network on its device, once for each process.
-
-    Args:
-        options: The network.
-        weights: Expected digest of its weights.
-        device: "cpu" or "cuda".
-
-    Raises:
-        FlowkitError: The weights are not those that the run was started with.
-    """
-    network = load_feature_network(options)
-    if network.recipe.weights != weights:
-        raise FlowkitError(
-            f"{network.path}: expected weights {weights}, with which the run was started, got "
-            f"{network.recipe.weights}: the file was changed, or is another on this machine"
-        )
-    move_network(network, torch.device(device))
-    return network
-
-
 def describe_inputs(
     networks: Mapping[StreamName, FeatureNetwork], window_length: int
 ) -> dict[StreamName, StreamInput]:
@@ -280,27 +253,14 @@ def describe_inputs(
 
 
 def describe_files(
-    writers: Sequence[FeatureFileWriter],
-    digests: Sequence[str],
-    networks: Mapping[StreamName, FeatureNetwork],
-) -> list[FileDescription]:
+    writers: Sequence[FeatureFileWriter], digests: Sequence[str], recipe: FileRecipe
+) -> list[dict[str, Any]]:
     """Describe the files of a video, for its JSON file."""
-    ends = np.cumsum([network.recipe.dimension for network in networks.values()]).tolist()
-    starts = [0, *ends[:-1]]
-    columns = dict(zip(networks, zip(starts, ends, strict=True), strict=True))
-    if len(writers) == 1:
-        return [
-            FileDescription(name=w.path.name, shape=w.shape, columns=columns, digest=digest)
-            for w, digest in zip(writers, digests, strict=True)
-        ]
-    return [
-        FileDescription(
-            name=writer.path.name,
-            shape=writer.shape,
-            columns={stream: (0, network.recipe.dimension)},
-            digest=digest,
+    files = []
+    for writer, digest, streams in zip(writers, digests, recipe.files, strict=True):
+        edges = accumulate((recipe.networks[name].dimension for name in streams), initial=0)
+        columns = dict(zip(streams, pairwise(edges), strict=True))
+        files.append(
+            {"name": writer.path.name, "shape": writer.shape, "columns": columns, "digest": digest}
         )
-        for writer, digest, (stream, network) in zip(
-            writers, digests, networks.items(), strict=True
-        )
-    ]
+    return files

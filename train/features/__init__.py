@@ -7,7 +7,8 @@ commits are those of `flowkit.extraction`; only the worker differs.
 """
 
 from train.features.network import NetworkOptions
-from train.features.run import Options, extract_features
+from train.features.options import Options
+from train.features.run import extract_features
 from train.features.summary import Summary
 
 __all__ = ["NetworkOptions", "Options", "Summary", "extract_features"]

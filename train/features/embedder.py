@@ -15,12 +15,10 @@ import numpy.typing as npt
 import torch
 
 from flowkit.datasets.views import VideoChunk, ViewReader, assemble_views
-from flowkit.errors import FlowkitError
 from flowkit.extraction.prefetch import Prefetcher
-from train.features.embedding import embed_inputs, move_network
+from train.features.embedding import embed_inputs, load_network
 from train.features.loader import BatchLoader
 from train.features.network import FeatureNetwork
-from train.features.network_loading import load_feature_network
 from train.features.worker_settings import FeatureSettings
 
 F32 = npt.NDArray[np.float32]
@@ -49,16 +47,8 @@ class Embedder:
             FlowkitError: Its weights are not those that the run was started with.
         """
         if self._network is None:
-            network = load_feature_network(self.setup.network_options)
-            expected = self.setup.recipe.features[self.setup.name].weights
-            if network.recipe.weights != expected:
-                raise FlowkitError(
-                    f"{network.path}: expected weights {expected}, with which the run was started, "
-                    f"got {network.recipe.weights}: the file was changed, or is another on this "
-                    "machine"
-                )
-            move_network(network, self._device)
-            self._network = network
+            weights = self.setup.recipe.features[self.setup.name].weights
+            self._network = load_network(self.setup.network_options, weights, self._device)
         return self._network
 
     def compute(

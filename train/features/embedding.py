@@ -9,18 +9,41 @@ from flowkit.datasets.video_dataset import scale_bytes
 from flowkit.errors import DeviceError, FlowkitError
 from flowkit.streams import STREAMS
 from models.backbones.backbone import normalize
-from train.distributed.parallel import choose_layout
-from train.features.network import FeatureNetwork
-from train.loop.context import DTYPES
+from train.distributed.parallel import choose_layout, make_autocast
+from train.features.network import FeatureNetwork, NetworkOptions
+from train.features.network_loading import load_feature_network
 
 # Raised by PyTorch when the GPU fails; older versions lack this class.
 DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
 
 
-def move_network(network: FeatureNetwork, device: torch.device) -> None:
-    """Move a network to a device, in the memory layout in which it is fast there."""
+def choose_device(device: str) -> str:
+    """Return "cpu" or "cuda"; "auto" uses a GPU if PyTorch finds one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_network(options: NetworkOptions, weights: str, device: torch.device) -> FeatureNetwork:
+    """Load the network of a run on a device, in the memory layout in which it is fast there.
+
+    Args:
+        options: The network.
+        weights: Expected digest of its weights.
+        device: The device.
+
+    Raises:
+        FlowkitError: The weights are not those that the run was started with.
+    """
+    network = load_feature_network(options)
+    if network.recipe.weights != weights:
+        raise FlowkitError(
+            f"{network.path}: expected weights {weights}, with which the run was started, got "
+            f"{network.recipe.weights}: the file was changed, or is another on this machine"
+        )
     layout = torch.contiguous_format if network.is_3d else choose_layout(device)
     network.backbone.to(device, memory_format=layout)
+    return network
 
 
 def embed_inputs(network: FeatureNetwork, inputs: torch.Tensor, precision: str) -> torch.Tensor:
@@ -40,9 +63,7 @@ def embed_inputs(network: FeatureNetwork, inputs: torch.Tensor, precision: str) 
     scaled = normalize(scaled, network.convention)
     if not network.is_3d:
         scaled = scaled.contiguous(memory_format=choose_layout(device))
-    dtype = DTYPES[precision]
-    is_mixed = dtype != torch.float32
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=is_mixed):
+    with torch.inference_mode(), make_autocast(precision, device):
         return network.backbone.embed(scaled).float()
 
 

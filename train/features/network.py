@@ -9,26 +9,21 @@ patch. A view is one crop at a position.
 """
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
 
-from flowkit.datasets.transforms import CentreCrop, CropStrategy, TenCrop, ThreeCrop
+from flowkit.datasets.transforms import CentreCrop, CropStrategy
 from flowkit.datasets.views import PositionSampling, count_views
 from flowkit.errors import UsageError
 from flowkit.recipe import FeatureRecipe
 from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone, InputConvention
 from models.weights.pretrained import digest_weights
+from train.tasks.samples import TEST_CROPS
 
-CROPS: Mapping[str, type[CentreCrop] | type[TenCrop] | type[ThreeCrop]] = {
-    "centre": CentreCrop,
-    "three": ThreeCrop,
-    "ten": TenCrop,
-}
 UNCROPPED = "whole"
 """Name of the crops in recipes of audio features: a patch is used as a whole."""
 DEFAULT_FRAMES, DEFAULT_CLIPS = 25, 10
@@ -99,20 +94,14 @@ class FeatureNetwork:
     @property
     def crops(self) -> CropStrategy:
         """Return the crops of an image; audio has one view without cropping."""
-        return make_crops(self.recipe)
+        if not STREAMS[self.recipe.source].is_image:
+            return CentreCrop(1)
+        return TEST_CROPS[self.recipe.crops](self.recipe.size)
 
     @property
     def views(self) -> int:
         """Return the number of views per position."""
         return count_views(self.crops)
-
-
-def make_crops(recipe: FeatureRecipe) -> CropStrategy:
-    """Build the crops of a recipe; audio is not cropped and gets a single view."""
-    if not STREAMS[recipe.source].is_image:
-        return CentreCrop(1)
-    crops: CropStrategy = CROPS[recipe.crops](recipe.size)
-    return crops
 
 
 def build_feature_network(
@@ -149,8 +138,8 @@ def build_feature_network(
         )
     if not is_3d and (options.clip_length or options.clip_stride):
         raise UsageError(f"--clip-length and --clip-stride are for 3-D networks, not {name}")
-    if options.crops and options.crops not in CROPS:
-        raise UsageError(f"expected crops {', '.join(CROPS)}, got {options.crops!r}")
+    if options.crops and options.crops not in TEST_CROPS:
+        raise UsageError(f"expected crops {', '.join(TEST_CROPS)}, got {options.crops!r}")
     check_windows(options, stream, is_image)
     # 0 means all positions.
     positions = (DEFAULT_CLIPS if is_3d else DEFAULT_FRAMES) if is_image else 0

@@ -13,10 +13,10 @@ from train.features.network import FeatureNetwork, NetworkOptions, build_feature
 from train.features.timm_loading import find_timm_name, load_from_timm
 from train.features.weight_checks import (
     check_stream,
-    determine_stream,
     find_first_kernel,
     identify_network,
     make_feature_backbone,
+    require_stream,
     suggest_backbone,
 )
 from train.recipe.recipe import AudioRecipe, FeatureSetRecipe, ImageRecipe
@@ -222,7 +222,7 @@ def load_backbone(
     name = identify_network(requested_name, backbone_weights)
     with suggest_backbone(name, backbone_weights):
         first, shape = find_first_kernel(name, backbone_weights)
-        stream = determine_stream(name, shape)
+        stream = require_stream(name, shape)
     check_stream(requested_stream, stream, first, shape)
     with suggest_backbone(name, backbone_weights):
         backbone = make_feature_backbone(name, in_channels=shape[1])

@@ -5,14 +5,18 @@ Workers receive videos in shares: groups of consecutive videos that one worker c
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowkit.datasets.views import PositionSampling
+from flowkit.errors import UsageError
 from flowkit.extraction.plan import belongs
 from flowkit.extraction.tasks import Outcome, Status
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Failure, Store
 from flowkit.streams import STREAMS, StreamName
+from train.features.options import Options
+from train.features.summary import Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,39 +33,21 @@ class Target:
     """Whether the new features replace those of an older source of the video."""
 
 
-@dataclass(kw_only=True)
-class Plan:
-    """The videos to compute in the store's order, and the reasons for leaving out the others."""
-
-    targets: list[Target] = field(default_factory=list)
-    """Videos to compute."""
-    done: int = 0
-    """Number of videos whose features are in the store."""
-    lacking: list[Failure] = field(default_factory=list)
-    """Videos whose input stream is missing or too short."""
-    quarantined: list[Failure] = field(default_factory=list)
-    """Videos that failed in an earlier run."""
-    beyond: int = 0
-    """Number of videos left out by ``--limit``."""
-    padded: list[str] = field(default_factory=list)
-    """Videos to compute that are shorter than a window, whose last image is repeated."""
-
-
 def make_plan(
     store: Store,
     stream: str,
     input_stream: StreamName,
     positions_and_views: tuple[int, int],
     failures: Mapping[str, Failure],
+    options: Options,
+    summary: Summary,
     *,
     windows: PositionSampling | None = None,
-    strict: bool = False,
     stale: Collection[str] = (),
-    part: tuple[int, int] = (0, 1),
-    limit: int | None = None,
-    retry_failed: bool = False,
-) -> Plan:
+) -> list[Target]:
     """Decide for each video whether its features are computed in this run.
+
+    Quarantined videos whose failure was caused by the installation are always tried again.
 
     Args:
         store: The store.
@@ -69,43 +55,44 @@ def make_plan(
         input_stream: The stream that the network reads.
         positions_and_views: Positions per video (0 for all available ones), and views per position.
         failures: Failures of earlier runs by video id.
+        options: How the run is executed.
+        summary: The summary of the run, in which the videos that it leaves out, and those that are
+            padded, are recorded.
         windows: The sampling, if the positions are the windows of a video.
-        strict: Whether a video that is shorter than a window is left out, instead of being padded.
         stale: Ids of videos whose source was extracted again since their features were made.
-        part: (i, n) selects part i of n of the store, with i from 0.
-        limit: Maximum number of videos to compute.
-        retry_failed: Whether to retry quarantined videos. Failures caused by the installation
-            are always retried.
 
     Returns:
-        The plan.
+        The videos to compute, in the store's order.
     """
-    plan, targets, padded = Plan(), [], set[str]()
+
+    def is_padded(available: int) -> bool:
+        return windows is not None and windows.is_padded(available)
+
+    targets: list[Target] = []
     positions, views = positions_and_views
     stale_ids = frozenset(stale)
     for row in range(len(store)):
         id = store.index.id(row)
-        if not belongs(id, part):
+        if not belongs(id, options.part):
             continue
         available = store.index.count(input_stream, row)
-        is_padded = windows is not None and windows.is_padded(available)
+        is_too_short = options.strict and is_padded(available)
         if store.index.locate(stream, row) is not None and id not in stale_ids:
-            plan.done += 1
-        elif (lack := find_lack(store, row, input_stream, strict and is_padded)) is not None:
-            plan.lacking.append(make_failure(id, *lack, stream))
-        elif id in failures and not (retry_failed or failures[id].retry):
-            plan.quarantined.append(failures[id])
+            summary.done_before += 1
+        elif (lack := find_lack(store, row, input_stream, is_too_short)) is not None:
+            summary.lacking.append(make_failure(id, *lack, stream))
+        elif id in failures and not (options.retry_failed or failures[id].retry):
+            summary.quarantined.append(failures[id])
         else:
             starts = positions if positions and available else available
             if windows is not None:
                 starts = len(windows.sample_starts(available)[0])
-            padded.update([id] if is_padded else [])
             is_stale, weight = id in stale_ids, max(1, views * starts)
             targets.append(Target(id=id, available=available, weight=weight, supersedes=is_stale))
-    plan.targets = targets[:limit]
-    plan.beyond = len(targets) - len(plan.targets)
-    plan.padded = [target.id for target in plan.targets if target.id in padded]
-    return plan
+    within_limit = targets[: options.limit]
+    summary.beyond = len(targets) - len(within_limit)
+    summary.padded = [target.id for target in within_limit if is_padded(target.available)]
+    return within_limit
 
 
 def find_lack(
@@ -151,6 +138,34 @@ def make_failure(
         stream=stream,
         traceback=traceback,
     )
+
+
+def check_streams(
+    location: Path | str, recipe: StoreRecipe, streams: Sequence[str], needs_next_frame: str | None
+) -> None:
+    """Check that a store has the streams that networks read, and flow that fits their use.
+
+    Args:
+        location: Folder or URL of the store, for the message.
+        recipe: Its recipe.
+        streams: The streams.
+        needs_next_frame: What needs flow to the next frame, for the message; None if nothing does.
+
+    Raises:
+        UsageError: It lacks a stream, or its flow does not lead to the next frame.
+    """
+    missing = [name for name in streams if name not in recipe.streams]
+    if missing:
+        raise UsageError(
+            f"{location} has no {missing[0]}, only {', '.join(recipe.streams) or 'nothing'}: "
+            f"extract it with --streams {missing[0]}"
+        )
+    step = recipe.flow.step if "flow" in streams and recipe.flow else 1
+    if needs_next_frame and step != 1:
+        raise UsageError(
+            f"the flow of {location} has step {step}; {needs_next_frame} need flow to the next "
+            "frame (step 1)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,25 +6,22 @@ only the worker differs. A run of `flowkit train` is something else: a folder of
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-import torch
 from rich.console import Console
 
-from flowkit.errors import UsageError
 from flowkit.extraction.folder_run import PlannedWork
-from flowkit.extraction.options import RunOptions
 from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.tasks import Outcome
 from flowkit.flow.backends import count_gpus
-from flowkit.recipe import StoreRecipe
 from flowkit.store import Store, create_or_open, find_stale, read_header
 from flowkit.store.failures import Failure, read_failures
+from train.features.embedding import choose_device
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
 from train.features.network_loading import load_feature_network, make_worker_options
-from train.features.plan import make_failure, make_plan, share_out
+from train.features.options import Options
+from train.features.plan import check_streams, make_failure, make_plan, share_out
 from train.features.setup import WorkerSetup
 from train.features.summary import Summary
 from train.runs.run import Run, check_frame_size
@@ -32,24 +29,6 @@ from train.runs.run import Run, check_frame_size
 BATCH_SIZES = {"cpu": 32, "cuda": 256}
 BATCHES_PER_SHARE = {"cpu": 4, "cuda": 64}  # a killed worker loses at most one share
 CLIP_IMAGES = 8  # a clip counts as this many images in a batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(RunOptions):
-    """How a run is executed. These options change features only by rounding."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device of the network; "auto" uses a GPU if PyTorch finds one."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Dtype that the network computes in."""
-    batch: int | None = None
-    """Images, clips or patches per batch. Default: a number for the device."""
-    readers: int | None = None
-    """Reader processes per worker. Default: a number for the device."""
-    strict: bool = False
-    """Whether a video that is shorter than a window has no features, instead of being padded."""
-    stall_seconds: float = 600.0
-    """Seconds after which a worker that has not finished its batch is killed."""
 
 
 def extract_features(
@@ -114,28 +93,20 @@ class FeatureRun(StoreRun):
 
     def make_plan(self, store: Store) -> PlannedWork:
         """Plan the videos to compute and group them into shares."""
-        network, options, setup, summary = self.network, self.options, self.setup, self.summary
-        plan = make_plan(
+        network, setup = self.network, self.setup
+        targets = make_plan(
             store,
             setup.stream,
             network.sampling.source,
             (network.recipe.positions, network.views),
+            read_failures(self.root, setup.stream),
+            self.options,
+            self.summary,
             windows=network.sampling if network.recipe.window_stride else None,
-            strict=options.strict,
-            failures=read_failures(self.root, setup.stream),
             stale=find_stale(self.root, self.name),
-            part=options.part,
-            limit=options.limit,
-            retry_failed=options.retry_failed,
         )
-        summary.done_before = plan.done
-        summary.lacking, summary.padded = plan.lacking, plan.padded
-        summary.quarantined = plan.quarantined
-        summary.beyond = plan.beyond
-        shares = share_out(
-            plan.targets, setup.batch * BATCHES_PER_SHARE[setup.device], network.path
-        )
-        return PlannedWork(shares, setup, {target.id: target.weight for target in plan.targets})
+        shares = share_out(targets, setup.batch * BATCHES_PER_SHARE[setup.device], network.path)
+        return PlannedWork(shares, setup, {target.id: target.weight for target in targets})
 
     def record_start(self, workers: int, backend: str) -> None:
         """Record the number of workers and the time that they took to start."""
@@ -163,25 +134,6 @@ class FeatureRun(StoreRun):
         self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
 
 
-def check_stream(root: Path, recipe: StoreRecipe, network: FeatureNetwork) -> None:
-    """Check that a store has the stream that a network reads, and flow that fits its windows.
-
-    Raises:
-        UsageError: It does not.
-    """
-    source = network.sampling.source
-    if source not in recipe.streams:
-        raise UsageError(
-            f"{root} has no {source}, only {', '.join(recipe.streams) or 'nothing'}: "
-            f"extract it with --streams {source}"
-        )
-    step = recipe.flow.step if source == "flow" and recipe.flow else 1
-    if network.recipe.window_stride and step != 1:
-        raise UsageError(
-            f"the flow of {root} has step {step}; windows need flow to the next frame (step 1)"
-        )
-
-
 def make_setup(
     root: Path,
     name: str,
@@ -206,7 +158,8 @@ def make_setup(
             its flow does not fit windows.
     """
     header = read_header(root)
-    check_stream(root, header.recipe, network)
+    needs_next_frame = "windows" if network.recipe.window_stride else None
+    check_streams(root, header.recipe, [network.sampling.source], needs_next_frame)
     check_sizes(network)
     if network.short_side is not None:
         check_frame_size(Run(network_options.model).recipe, Store(root))
@@ -214,9 +167,7 @@ def make_setup(
     if stored is not None:  # with equal weights, the network's name and note may differ
         recipe = replace(recipe, model=stored.model, note=stored.note)
     header = create_or_open(root, replace(header.recipe, features={name: recipe}))
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(options.device)
     cores = len(os.sched_getaffinity(0))
     cores_per_gpu = max(1, cores // max(1, count_gpus()))
     readers = options.readers

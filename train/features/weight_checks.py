@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 
@@ -12,6 +11,7 @@ from models.weights.errors import WeightsError
 from models.weights.families import describe_family, identify_family
 from models.weights.weight_files import convert_weights
 from train.tasks.backbones import FAMILIES, NETWORKS, is_offered, list_options
+from train.tasks.weight_hints import determine_stream
 from train.tasks.weights import has_prefix
 
 # Prefixes of the names of i3d_inception's first layer, as two publishers write them.
@@ -119,28 +119,23 @@ def describe_channels(name: str, dims: int) -> str:
     return "3 for RGB and 2 for each field of flow"
 
 
-def determine_stream(name: str, shape: tuple[int, ...]) -> StreamName:
-    """Determine the stream: 3 input channels mean RGB, 1 audio, an even number flow.
+def require_stream(name: str, shape: tuple[int, ...]) -> StreamName:
+    """Return the stream that a network reads, by the input channels of its first convolution.
 
     Args:
         name: Name of the network.
         shape: Shape of the kernel of its first convolution, (channels, input channels, …).
 
-    Returns:
-        The stream.
-
     Raises:
         WeightsError: The channels fit no stream.
     """
-    channels, is_3d = shape[1], len(shape) == 5
-    is_flow = channels == 2 if is_3d else channels >= 2 and channels % 2 == 0
-    stream = {3: "rgb", 1: "" if is_3d else "audio"}.get(channels, "flow" if is_flow else "")
-    if not stream or (stream == "audio" and name != "vgg16"):
+    stream = determine_stream(name, shape[1], len(shape) - 2)
+    if stream is None:
         raise WeightsError(
-            f"its first convolution has {channels} input channels, but {name} reads "
+            f"its first convolution has {shape[1]} input channels, but {name} reads "
             "RGB (3 channels) or flow (2 for each field; 2 for clips), and vgg16 also audio (1)"
         )
-    return cast(StreamName, stream)
+    return stream
 
 
 def check_stream(

@@ -116,7 +116,8 @@ class Worker:
         self._extract_by_halves(share, outcomes)
         self._writer.flush()
         if self._must_commit():
-            self.commit()
+            self._writer.commit()
+            self._bytes, self._commit_time = 0, time.monotonic()
         stopped = (
             Outcome(id=target.id, status="stopped", reason="the run was interrupted")
             for target in share.targets
@@ -170,12 +171,6 @@ class Worker:
         finally:
             self._writer.abandon()
             self.embedder.drop_kept_images()
-
-    def commit(self) -> int:
-        """Commit the videos that are complete, and return their number."""
-        record = self._writer.commit()
-        self._bytes, self._commit_time = 0, time.monotonic()
-        return 0 if record is None else len(record.videos)
 
     def close(self) -> None:
         """Commit, then close the shard and the reader processes."""

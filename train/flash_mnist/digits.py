@@ -54,16 +54,6 @@ class DigitTraining:
                 raise UsageError(f"{name}: expected at least {minimum}, got {getattr(self, name)}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Accuracy of the digit CNN."""
-
-    digits: float
-    """Accuracy on frames with a digit, in [0, 1]."""
-    noise: float
-    """Accuracy on frames of noise alone, in [0, 1]."""
-
-
 def train_digits(
     videos: FlashMNIST,
     training: DigitTraining,
@@ -153,17 +143,21 @@ def shift_images(
     return shifted
 
 
-def measure_accuracy(network: DigitNetwork, videos: FlashMNIST) -> Accuracy:
-    """Measure the accuracy on all test digits in noise, and on a tenth as many noise frames."""
+def measure_accuracy(network: DigitNetwork, videos: FlashMNIST) -> dict[str, float]:
+    """Measure the accuracy on all test digits in noise, and on a tenth as many noise frames.
+
+    Returns:
+        Accuracies in [0, 1]: ``digits`` on frames with a digit, ``noise`` on frames of noise alone.
+    """
     digits = videos.digits["test"]
     rng = np.random.default_rng((videos.seed, len(videos.digits), len(digits)))
     frames = draw_noise(rng, videos.noise, len(digits))
     noise = draw_noise(rng, videos.noise, -(-len(digits) // 10))
     predicted = predict_classes(network, np.maximum(frames, digits.images))
-    return Accuracy(
-        digits=float((predicted == digits.labels).mean()),
-        noise=float((predict_classes(network, noise) == NOISE).mean()),
-    )
+    return {
+        "digits": float((predicted == digits.labels).mean()),
+        "noise": float((predict_classes(network, noise) == NOISE).mean()),
+    }
 
 
 def predict_classes(network: DigitNetwork, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

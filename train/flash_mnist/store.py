@@ -206,7 +206,7 @@ def find_network(
     facts = {
         **expected,
         "digits": {split: len(videos.digits[split]) for split in SPLITS},
-        "accuracy": asdict(measure_accuracy(network, videos)),
+        "accuracy": measure_accuracy(network, videos),
         "weights": digest_weights(network.state_dict()),
         "dimension": network.fc.out_features,
     }

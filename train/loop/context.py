@@ -17,8 +17,6 @@ from train.tasks.registry import find_task
 from train.tasks.samples import TensorDict
 from train.tasks.task import AnyTask
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseContext:
@@ -72,7 +70,7 @@ class PhaseContext:
 
     def autocast(self) -> Any:
         """Return an autocast context for the precision of the settings."""
-        return make_autocast(self.settings, self.device)
+        return make_autocast(self.settings.precision, self.device)
 
 
 def read_batches(loader: Any, context: PhaseContext) -> Any:

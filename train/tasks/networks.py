@@ -30,7 +30,7 @@ from train.recipe.recipe import ImageRecipe
 from train.runs.journal import Log
 from train.runs.phases import INITIAL, Phase, list_split_phases
 from train.runs.run import Run
-from train.tasks.backbones import make_backbone, seed_initial_weights
+from train.tasks.backbones import count_channels, make_backbone, seed_initial_weights
 from train.tasks.weights import (
     BRANCHES,
     describe_loaded_weights,
@@ -138,8 +138,7 @@ def check_networks(recipe: ImageRecipe) -> None:
 def get_input_shape(recipe: ImageRecipe, branch: StreamName) -> tuple[int, ...]:
     """Return the shape of a branch's input in training, with a batch of 1."""
     data = recipe.data
-    flow_channels = 2 * (data.flow_length if data.clip is None else 1)
-    channels, size = 3 if branch == "rgb" else flow_channels, (data.size, data.size)
+    channels, size = count_channels(recipe, branch), (data.size, data.size)
     if data.clip is not None:
         return (1, channels, data.clip.length, *size)
     frames = (data.num_segments,) if recipe.network.pyramid else ()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowkit.streams import StreamName
 from models.weights.families import Family, identify_family
-from models.weights.foreign_families import name_foreign_family
+from models.weights.foreign_families import ForeignFamily, name_foreign_family
 from models.weights.pretrained import digest_weights, read_weights
 from models.weights.publishers import InputNote, describe_difference, describe_input
 from train.runs.run import Run
@@ -33,11 +33,8 @@ class NetworkDescription:
     family: Family | None
     """The network that the weights belong to, or the nearest one."""
 
-    foreign: str | None
-    """The title of a network that this project does not have; None otherwise."""
-
-    advice: str | None
-    """What to do with the weights of such a network."""
+    foreign: ForeignFamily | None
+    """A network that this project does not have, if the weights are of one."""
 
     starts: tuple[Start, ...]
     """The recipes that can start from these weights."""
@@ -130,15 +127,13 @@ def _describe_network(
     """Describe one backbone of a file."""
     family = identify_family(weights)
     is_exact = family is not None and family.is_exact
-    foreign = None if is_exact else name_foreign_family(weights)
     starts = list_starts(family) if family is not None else []
     if family is not None and has_both:
         starts += list_starts(family, has_both=True)
     return NetworkDescription(
         branch=branch,
         family=family,
-        foreign=foreign.title if foreign else None,
-        advice=foreign.advice if foreign else None,
+        foreign=None if is_exact else name_foreign_family(weights),
         starts=tuple(starts),
     )
 
@@ -179,8 +174,8 @@ def _format_network(network: NetworkDescription) -> Iterator[str]:
     family = network.family
     if family is None or not family.is_exact:
         if network.foreign is not None:
-            yield f"  network        {network.foreign}, which recipes do not have"
-            yield f"  instead        {network.advice}"
+            yield f"  network        {network.foreign.title}, which recipes do not have"
+            yield f"  instead        {network.foreign.advice}"
         else:
             yield "  network        unknown"
         if family is not None:
@@ -233,14 +228,14 @@ def make_json(description: WeightDescription) -> dict[str, Any]:
 
 def _make_network_json(network: NetworkDescription) -> dict[str, Any]:
     """Return the description of one backbone as values for JSON."""
-    family, note = network.family, network.input_note
+    family, note, foreign = network.family, network.input_note, network.foreign
+    title, advice = (foreign.title, foreign.advice) if foreign else (None, None)
     if family is None:
-        return {"branch": network.branch, "title": network.foreign, "is_exact": False,
-                "advice": network.advice}  # fmt: skip
+        return {"branch": network.branch, "title": title, "is_exact": False, "advice": advice}
     return {
         "branch": network.branch,
-        "title": network.foreign or family.title,
-        "advice": network.advice,
+        "title": title or family.title,
+        "advice": advice,
         "is_exact": family.is_exact,
         "nearest": family.backbone,
         "backbone": family.backbone if family.is_exact else None,

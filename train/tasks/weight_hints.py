@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from flowkit.streams import StreamName
 from models.backbones.registry import CLIP_BACKBONES, get_backbone_class
 from models.weights.families import Family, identify_family
 from models.weights.foreign_families import name_foreign_family
@@ -134,14 +135,27 @@ def describe_channels(channels: int, dims: int) -> str:
     return f"{channels} channels"
 
 
-def find_stream(family: Family) -> str | None:
+def find_stream(family: Family) -> StreamName | None:
     """Return the stream that a network reads: "rgb", "flow" or "audio"; None for no stream."""
-    channels = family.in_channels
+    return determine_stream(family.backbone, family.in_channels, family.dims)
+
+
+def determine_stream(backbone: str, channels: int, dims: int) -> StreamName | None:
+    """Determine the stream: 3 input channels mean RGB, 1 audio, an even number flow.
+
+    Args:
+        backbone: Name of the network.
+        channels: Its input channels.
+        dims: 2 for images, 3 for clips.
+
+    Returns:
+        The stream; None if the channels fit no stream.
+    """
     if channels == 3:
         return "rgb"
     if channels == 1:
-        return "audio" if family.backbone == "vgg16" else None
-    is_flow = channels == 2 if family.dims == 3 else channels % 2 == 0
+        return "audio" if backbone == "vgg16" else None
+    is_flow = channels == 2 if dims == 3 else channels > 0 and channels % 2 == 0
     return "flow" if is_flow else None
 
 

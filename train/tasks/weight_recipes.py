@@ -60,7 +60,7 @@ def _list_branches(name: str, family: Family, has_both: bool) -> Iterator[Start]
             yield Start(name, "both", how)
         return
     if stream in streams:
-        branch = stream
+        branch: str = stream
     elif stream == "rgb" and len(streams) == 1:
         branch = streams[0]  # flow or audio, whose first layer is averaged over R, G and B
     else:
@@ -70,9 +70,9 @@ def _list_branches(name: str, family: Family, has_both: bool) -> Iterator[Start]
     is_averaged = expected != family.in_channels
     if is_averaged and stream != "rgb":
         return  # only the first layer of RGB can be averaged
-    yield Start(name, branch, "; ".join(filter(None, (
-        how if how != AS_IT_IS or not is_averaged else "", AVERAGED if is_averaged else ""
-    ))))  # fmt: skip
+    if is_averaged:
+        how = AVERAGED if how == AS_IT_IS else f"{how}; {AVERAGED}"
+    yield Start(name, branch, how)
 
 
 @cache

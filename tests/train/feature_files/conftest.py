@@ -20,6 +20,7 @@ from train.feature_files import run as run_module
 from train.feature_files import worker as worker_module
 from train.feature_files.summary import Summary
 from train.feature_files.windows import WindowSampling
+from train.features import embedding as embedding_module
 from train.features.network import FeatureNetwork, NetworkOptions, build_feature_network
 
 QUIET = Console(quiet=True)
@@ -61,9 +62,9 @@ def load_mirror(options: NetworkOptions) -> FeatureNetwork:
 @pytest.fixture
 def mirrors(monkeypatch) -> None:
     """Let all runs in this process use `load_mirror`."""
-    for module in (run_module, worker_module):
+    for module in (run_module, embedding_module):
         monkeypatch.setattr(module, "load_feature_network", load_mirror)
-    worker_module.load_network.cache_clear()
+    worker_module.load_cached_network.cache_clear()
 
 
 @pytest.fixture

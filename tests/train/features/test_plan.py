@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 
 from flowkit.store import Store
 from flowkit.store.failures import Failure, append_failure, read_failures
+from train.features.options import Options
 from train.features.plan import Share, Target, find_lack, make_failure, make_plan, share_out
+from train.features.summary import Summary
 
 FILE = Path("weights.pth")
+
+
+def make_summary():
+    return Summary(store="s", name="x", network="n")
 
 
 def make_targets(weights):
@@ -64,17 +70,20 @@ def test_quarantines_of_streams_are_apart(make_store):
     assert list(read_failures(store.path)) == ["b"]
     failures = read_failures(store.path, "features/x")
     assert list(failures) == ["a"]
-    plan = make_plan(store, "features/x", "rgb", (25, 3), failures)
-    assert [(t.id, t.weight) for t in plan.targets] == [("b", 75)]
-    assert [failure.id for failure in plan.quarantined] == ["a"]
-    again = make_plan(store, "features/x", "rgb", (0, 1), failures, retry_failed=True, limit=1)
-    assert ([t.id for t in again.targets], again.beyond) == (["a"], 1)
+    summary = make_summary()
+    targets = make_plan(store, "features/x", "rgb", (25, 3), failures, Options(), summary)
+    assert [(t.id, t.weight) for t in targets] == [("b", 75)]
+    assert [failure.id for failure in summary.quarantined] == ["a"]
+    summary, options = make_summary(), Options(retry_failed=True, limit=1)
+    targets = make_plan(store, "features/x", "rgb", (0, 1), failures, options, summary)
+    assert ([t.id for t in targets], summary.beyond) == (["a"], 1)
 
 
 @pytest.mark.parametrize(("stream", "available"), [("rgb", 5), ("flow", 4)])
 def test_what_a_video_has_is_counted_in_its_own_units(make_store, stream, available):
-    plan = make_plan(Store(make_store(["a"])), "features/x", stream, (0, 1), {})
-    assert [(t.available, t.weight) for t in plan.targets] == [(available, available)]
+    store = Store(make_store(["a"]))
+    targets = make_plan(store, "features/x", stream, (0, 1), {}, Options(), make_summary())
+    assert [(t.available, t.weight) for t in targets] == [(available, available)]
 
 
 @pytest.mark.parametrize(("frames", "words"), [(1, "only 1 frame"), (3, "only 3 frames")])

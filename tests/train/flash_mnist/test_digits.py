@@ -67,7 +67,7 @@ def test_it_learns_and_is_the_same_again(videos: FlashMNIST) -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     assert steps[-1] == (54, 54) and len(steps) == 54
     accuracy = measure_accuracy(network, videos)
-    assert accuracy.digits > 0.9 and accuracy.noise > 0.8
+    assert accuracy["digits"] > 0.9 and accuracy["noise"] > 0.8
     short = DigitTraining(epochs=1, shift=0, dropout=0.0)
     first, again = train_digits(videos, short), train_digits(videos, short)
     for mine, theirs in zip(first.parameters(), again.parameters(), strict=True):
