@@ -178,13 +178,13 @@ def describe_predictions(run: OpenRun, id: str) -> dict[str, Any]:
             name = join_name(scoring.name, branch)
             best = list_best(run, name, id) if name in available else None
             if best is not None:
-                branches.append({"branch": branch, "title": title, **best})
+                branches.append({"branch": branch, "title": title, "top": best})
         if branches:
             groups.append({"name": scoring.name, "branches": branches})
     return {"key": run.key, "name": run.name, "evaluated": bool(available), "groups": groups}
 
 
-def list_best(run: OpenRun, name: str, id: str) -> dict[str, Any] | None:
+def list_best(run: OpenRun, name: str, id: str) -> list[dict[str, Any]] | None:
     """List the `TOP` most probable classes of a video; None if the score does not have it."""
     scores = run.load_scores(name)
     if id not in scores.ids:
@@ -200,10 +200,8 @@ def list_best(run: OpenRun, name: str, id: str) -> dict[str, Any] | None:
     order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
     label = scores.labels[row]
     right = np.flatnonzero(label) if label.ndim else np.array([label])
-    return {
-        "top": [
-            {"class": run.run.classes[c], "probability": round(float(probabilities[c]), 6),
-             "right": bool((right == c).any())}
-            for c in order
-        ],
-    }  # fmt: skip
+    return [
+        {"class": run.run.classes[c], "probability": round(float(probabilities[c]), 6),
+         "right": bool((right == c).any())}
+        for c in order
+    ]  # fmt: skip

@@ -111,11 +111,12 @@ def describe_confusions(run: OpenRun, score: str) -> dict[str, Any]:
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
     pairs = []
-    for true, predicted in (np.unravel_index(pair, wrong.shape) for pair in order):
-        if wrong[true, predicted]:
+    for row, column in (np.unravel_index(pair, wrong.shape) for pair in order):
+        true, predicted, videos = tested[row], tested[column], int(wrong[row, column])
+        if videos:
             pairs.append({
-                "true": tested[true], "predicted": tested[predicted],
-                "videos": int(wrong[true, predicted]),
+                "true": true, "predicted": predicted, "videos": videos,
+                "true_name": names[true], "predicted_name": names[predicted],
             })  # fmt: skip
     return {
         "score": score,
@@ -126,10 +127,7 @@ def describe_confusions(run: OpenRun, score: str) -> dict[str, Any]:
         ],
         "matrix": matrix.tolist() if matrix.size <= MAX_CELLS else None,
         "others": confusions.others.tolist(),
-        "pairs": [
-            {**pair, "true_name": names[pair["true"]], "predicted_name": names[pair["predicted"]]}
-            for pair in pairs
-        ],
+        "pairs": pairs,
         "untested": len(names) - len(tested),
     }  # fmt: skip
 
