@@ -24,7 +24,7 @@ from flowkit.extraction.run import extract
 from flowkit.flow.color import flow_to_color
 from flowkit.recipe import StoreRecipe
 from flowkit.store import Store, Video
-from train.evaluation.scores import F32
+from train.evaluation.scores import F32, convert_to_probabilities
 from train.evaluation.scoring import score_phases
 from train.recipe.recipe import Branch
 from train.runs.phases import Scoring, list_phases, list_scorings
@@ -245,10 +245,8 @@ def combine_scores(
         weights = dict(zip(("rgb", "flow"), scoring.fusion, strict=True))
     total = sum(weights[branch] for branch in scores)
     kind = 0 if run.recipe.testing.over == "logits" else 1
-    mean = torch.tensor(sum(weights[b] / total * pair[kind] for b, pair in scores.items()))
-    if kind == 0:
-        mean = mean.softmax(0) if run.recipe.labels == "one" else mean.sigmoid()
-    return np.asarray(mean.numpy(), np.float32)
+    mean = sum(weights[branch] / total * pair[kind] for branch, pair in scores.items())
+    return convert_to_probabilities(np.asarray(mean, np.float32), run.recipe)
 
 
 def draw_images(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from flowkit.web.keys import make_key
 from train.evaluation.evaluate import join_name
-from train.evaluation.scores import F32, Scores, predict_classes
+from train.evaluation.scores import F32, Scores, convert_to_probabilities, predict_classes
 from train.runs.phases import list_scorings
 from train.tasks.registry import find_task
 from train.web.open_runs import OpenRun
@@ -54,14 +53,11 @@ def compute_probabilities(run: OpenRun, name: str, scores: Scores) -> F32:
     """
     recipe = run.run.recipe
     # testing.over: whether the views of a video are averaged as logits or as probabilities.
-    averages = torch.from_numpy(scores.get_averages(recipe.testing.over))
+    averages = scores.get_averages(recipe.testing.over)
     for scoring in list_scorings(recipe):
         if scoring.fusion and name == join_name(scoring.name, "fusion"):
             averages = averages / sum(scoring.fusion)
-    if recipe.testing.over == "logits":
-        averages = averages.softmax(1) if recipe.labels == "one" else averages.sigmoid()
-    probabilities: F32 = averages.numpy()
-    return probabilities
+    return convert_to_probabilities(averages, recipe)
 
 
 def list_videos(run: OpenRun, name: str, store: Store, chosen: Filter) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.evaluation.predict import choose_scoring, combine_scores
-from train.evaluation.scores import F32, combine_views
+from train.evaluation.scores import F32, combine_views, convert_to_probabilities
 from train.recipe.recipe import AudioRecipe, Branch, ImageRecipe
 from train.runs.phases import Scoring, list_phases
 from train.runs.run import Run
@@ -59,8 +59,10 @@ def describe_segments(
     scoring = choose_scoring(run)
     segments, times = score_segments(run, scoring, store, row, check)
     titles = find_task(run.recipe).score_titles
+    kind = 0 if run.recipe.testing.over == "logits" else 1
     values: dict[str, list[F32]] = {
-        branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
+        branch: [convert_to_probabilities(pair[kind], run.recipe) for pair in pairs]
+        for branch, pairs in segments.items()
     }
     if scoring.fusion is not None:
         values["fusion"] = [
@@ -115,17 +117,6 @@ def score_segments(
             views, times[branch] = recipe.testing.views, starts
             segments[branch] = [combine_views(v, recipe.labels, views) for v in by_segment]
     return segments, times
-
-
-def combine_branch(run: Run, pair: tuple[F32, F32]) -> F32:
-    """Return the probabilities (C,) of one branch, from its averaged logits and probabilities."""
-    if run.recipe.testing.over == "softmax":
-        return pair[1]
-    logits = torch.from_numpy(pair[0])
-    probabilities: F32 = (
-        logits.softmax(0) if run.recipe.labels == "one" else logits.sigmoid()
-    ).numpy()
-    return probabilities
 
 
 def list_top(run: Run, probabilities: F32) -> list[dict[str, Any]]:
