@@ -207,7 +207,7 @@ def draw_rows(rows: list[list[Cell]], titles: list[str], names: list[str]) -> "F
     for cell_axes, title in zip(axes[0], titles, strict=True):
         cell_axes.set_title(title, fontsize=7)
     for row_axes, cells, name in zip(axes, rows, names, strict=True):
-        write_beside(row_axes[0], -0.05, 0, name, rotation=90, ha="right")
+        write_beside(row_axes[0], name)
         for cell_axes, (image, marked) in zip(row_axes, cells, strict=True):
             cell_axes.imshow(image)
             for weights, threshold, style in marked:
