@@ -108,16 +108,10 @@ def score_phases(
     Returns:
         The scores by branch, and ``fusion`` if the scoring has one.
     """
-    phases = {phase.name: phase for phase in list_phases(run.recipe)}
     scores: dict[str, Scores] = {}
     with nullcontext(processes) if processes else open_processes(settings) as pool:
-        for name in dict.fromkeys(scoring.phases.values()):
-            branches = tuple(branch for branch, phase in scoring.phases.items() if phase == name)
-            job = ScoringJob(
-                run=with_split(run, phases[name].split), phase=phases[name], branches=branches,
-                control=scoring.control, settings=settings, video=video,
-            )  # fmt: skip
-            report = progress(f"{scoring.name or 'scores'}: {' and '.join(branches)}")
+        for job in list_jobs(run, scoring, settings, video):
+            report = progress(f"{scoring.name or 'scores'}: {' and '.join(job.branches)}")
             scores |= score_videos(job, store, report, pool)
     if scoring.fusion is not None:
         over = run.recipe.testing.over
@@ -125,9 +119,24 @@ def score_phases(
     return scores
 
 
-def with_split(run: Run, split: int | None) -> Run:
-    """Return the run with the recipe of one split."""
-    return run if split is None else run.with_recipe(run.recipe.for_split(split))
+def list_jobs(
+    run: Run, scoring: Scoring, settings: Settings, video: int | None = None
+) -> Iterator[ScoringJob]:
+    """Yield the jobs of a scoring: one for each phase, whose network scores one branch or more.
+
+    Args:
+        run: The run.
+        scoring: Which phases compute the scores.
+        settings: Device, precision, loader workers and batch.
+        video: Row of the only video to score. Default: all test videos.
+    """
+    phases = {phase.name: phase for phase in list_phases(run.recipe)}
+    for name in dict.fromkeys(scoring.phases.values()):
+        branches = tuple(branch for branch, phase in scoring.phases.items() if phase == name)
+        yield ScoringJob(
+            run=run.with_recipe(run.recipe.for_split(phases[name].split)), phase=phases[name],
+            branches=branches, control=scoring.control, settings=settings, video=video,
+        )  # fmt: skip
 
 
 def score_videos(

@@ -11,7 +11,7 @@ from train.evaluation.scores import choose_metric, list_metrics
 from train.report.figures.classes import count_tested_confusions, measure_accuracies
 from train.report.figures.comparison import measure_gains
 from train.report.figures.curves import list_curves, read_epochs
-from train.report.figures.drawing import Drawing, NotApplicable
+from train.report.figures.drawing import NotApplicable
 from train.report.figures.tables import list_iterations, list_parameters
 from train.runs.phases import list_phases
 from train.runs.run import RunError
@@ -71,23 +71,15 @@ def describe_state(run: OpenRun, unfinished: list[str]) -> str:
 def describe_tables(run: OpenRun) -> list[dict[str, Any]]:
     """Return the tables of the report: scores, and parameters; empty if it was not evaluated.
 
-    The table of parameters is left out if they were not counted.
+    The first row of a table is its header. The table of parameters is left out if they were not
+    counted.
     """
     if not run.list_scores():
         return []
     drawings = list_iterations(run.source)
     with suppress(NotApplicable):
         drawings += list_parameters(run.source)
-    return [describe_table(drawing) for drawing in drawings]
-
-
-def describe_table(drawing: Drawing) -> dict[str, Any]:
-    """Return the rows of a table, the header first, and its caption."""
-    return {
-        "name": drawing.name,
-        "caption": drawing.caption,
-        "rows": [list(row) for row in drawing.rows],
-    }
+    return [{"name": d.name, "caption": d.caption, "rows": d.rows} for d in drawings]
 
 
 def describe_confusions(run: OpenRun, score: str) -> dict[str, Any]:

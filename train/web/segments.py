@@ -10,9 +10,10 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.evaluation.predict import choose_scoring, combine_scores
 from train.evaluation.scores import F32, combine_views, convert_to_probabilities
+from train.evaluation.scoring import list_jobs
 from train.recipe.recipe import AudioRecipe, Branch, ImageRecipe
-from train.runs.phases import Scoring, list_phases
-from train.runs.run import Run
+from train.runs.phases import Scoring
+from train.runs.run import Run, Settings
 from train.tasks.registry import find_task
 from train.web.attention_maps import describe_snippets, make_cancellable
 from train.web.predictions import TOP
@@ -99,19 +100,17 @@ def score_segments(
         By branch: the averaged logits and probabilities of each segment, and the first frame of
         what is read in it.
     """
-    phases = {phase.name: phase for phase in list_phases(run.recipe)}
     segments: dict[Branch, list[tuple[F32, F32]]] = {}
     times: dict[str, tuple[int, ...] | None] = {}
-    for name in dict.fromkeys(scoring.phases.values()):
-        branches = tuple(b for b, phase_name in scoring.phases.items() if phase_name == name)
-        recipe = run.recipe.for_split(phases[name].split)
+    for job in list_jobs(run, scoring, Settings(), row):
+        phase, recipe = job.phase, job.run.recipe
         task = find_task(recipe)
-        network = make_cancellable(task.load_finished_network(run, phases[name], branches), check)
-        dataset: Any = task.open_dataset(store, phases[name], "test", row)
+        network = make_cancellable(task.load_finished_network(run, phase, job.branches), check)
+        dataset: Any = task.open_dataset(store, phase, "test", row)
         batch = dataset.batch([0])
         starts = describe_snippets(dataset, row).times
-        scores = task.test_scores(network, batch, phases[name], torch.device("cpu"))
-        for branch in branches:
+        scores = task.test_scores(network, batch, phase, torch.device("cpu"))
+        for branch in job.branches:
             # The views of a sample are all crops of its first segment, then those of the second …
             by_segment = scores[branch][0].unflatten(0, (len(starts), -1))
             views, times[branch] = recipe.testing.views, starts
