@@ -24,7 +24,12 @@ from train.recipe.recipe import Branch
 from train.runs.phases import Phase, Scoring, list_phases
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
-from train.tasks.samples import OtherClassFlow, TaskDataset, make_loader
+from train.tasks.samples import (
+    OtherClassFlow,
+    TaskDataset,
+    convert_loader_errors,
+    make_loader,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -222,18 +227,12 @@ def convert_errors(job: ScoringJob, batch: int) -> Iterator[None]:
     """
     smaller = "use a smaller --batch, or " if batch > 1 and job.video is None else ""
     try:
-        yield
+        with convert_loader_errors("a process that loads videos", f"{smaller}fewer --workers"):
+            yield
     except torch.OutOfMemoryError as error:
         what = "this video" if job.video is not None else f"a batch of {batch} videos"
         raise RunError(
             f"the memory of the GPU is too small for {what}; {smaller}--device cpu"
-        ) from error
-    except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):  # else an error of the dataset in a process
-            raise
-        raise RunError(
-            f"a process that loads videos died ({' '.join(str(error).split())[:160]}). If it was "
-            f"short of memory, {smaller}fewer --workers"
         ) from error
 
 
