@@ -8,7 +8,7 @@ import torch
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.report.figures.attention_maps import choose_frame, list_arrows, split_frames
-from train.report.figures.receptive import FRAMES_THRESHOLD, find_salient, find_thresholds
+from train.report.figures.receptive import FRAMES_THRESHOLD, find_thresholds
 from train.report.figures.weights import compute_video_weights, list_feature_frames, load_attention
 from train.runs.run import Run
 from train.web.attention_maps import F32, PyramidMaps, SnippetMaps
@@ -107,7 +107,7 @@ def describe_positions(maps: PyramidMaps, position: int) -> dict[str, Any]:
         "position": position,
         "threshold": FRAMES_THRESHOLD,
         "scales": [
-            [np.transpose(find_salient(frame, threshold)).tolist() for frame in scale[position]]
+            [np.argwhere(frame > threshold).tolist() for frame in scale[position]]
             for scale, threshold in zip(maps.scales, thresholds, strict=True)
         ],
         "weights": [[round_weights(frame) for frame in scale[position]] for scale in maps.scales],
