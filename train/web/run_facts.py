@@ -12,6 +12,7 @@ from train.report.figures.classes import count_tested_confusions, measure_accura
 from train.report.figures.comparison import measure_gains
 from train.report.figures.curves import list_curves, read_epochs
 from train.report.figures.drawing import NotApplicable
+from train.report.figures.sides import load_sides
 from train.report.figures.tables import list_iterations, list_parameters
 from train.runs.phases import list_phases
 from train.runs.run import RunError
@@ -147,7 +148,8 @@ def describe_gains(run: OpenRun, against: OpenRun) -> dict[str, Any]:
     """
     check_labels(run)
     check_labels(against)
-    gains = measure_gains(replace(run.source, against=against.run))
+    source = replace(run.source, against=against.run)
+    gains = measure_gains(source, *load_sides(source))
     points = gains.points
     return {
         "against": against.key,
