@@ -140,14 +140,8 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     request = make_request(apply_convention(given))
     if (note := describe_unused_settings(given)) is not None:
         click.echo(note, err=True)
-    names = ("device", "batch", "backend", "flow_weights", "frame_rate", "update", "workers",
-             "limit", "address", "retry_failed")  # fmt: skip
-    run_options = FileOptions(
-        part=read_part(options),
-        strict=strict,
-        table=sources.table,
-        **{name: options[name] for name in names},
-    )
+    values = select_values(options, FileOptions)
+    run_options = FileOptions(part=read_part(options), strict=strict, table=sources.table, **values)
     summary = extract_feature_files(sources.videos, request, run_options)
     if options["annotations"] is not None and not summary.interrupted:
         try:
