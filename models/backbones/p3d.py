@@ -128,7 +128,7 @@ class ClipBottleneck(Bottleneck):
         self.bn3 = nn.BatchNorm3d(inner_channels)
 
     def run_inner(self, x: Tensor) -> Tensor:
-        """Run S and T.
+        """Run S, within each frame, and T.
 
         Args:
             x: Features (B, inner_channels, T, H, W).
@@ -136,15 +136,11 @@ class ClipBottleneck(Bottleneck):
         Returns:
             A tensor of the shape of x.
         """
-        spatial = self._run_spatial(x)
+        spatial = self.relu(self.bn2(self.conv2(x)))
         if self.variant == "B":
             return spatial + self._run_temporal(x)
         temporal = self._run_temporal(spatial)
         return temporal if self.variant == "A" else spatial + temporal
-
-    def _run_spatial(self, x_BCTHW: Tensor) -> Tensor:
-        """Run S, within each frame."""
-        return self.relu(self.bn2(self.conv2(x_BCTHW)))
 
     def _run_temporal(self, x_BCTHW: Tensor) -> Tensor:
         """Run T, along time at each position."""

@@ -17,7 +17,7 @@ from models.backbones.resnet import BOTTLENECKS_FROM, DEPTHS
 from models.weights.errors import WeightsError
 from models.weights.foreign_families import name_foreign_family
 from models.weights.layouts import rename_tensor
-from models.weights.pretrained import MAX_LISTED_NAMES
+from models.weights.pretrained import describe_mismatches
 from models.weights.publishers import name_publisher
 from models.weights.weight_files import convert_weights
 
@@ -30,17 +30,17 @@ TITLES = {
     "i3d_inception": "I3D on Inception-v1",
     "p3d": "P3D",
 }
-# The kernel of the first convolution of each network, by the network's own name, and the channels
-# that it has at the paper's width.
-FIRST_KERNELS: dict[str, tuple[str, int]] = {
-    **{name: ("conv1.weight", 64) for name in TITLES if name.startswith("resnet")},
-    "vgg16": ("features.0.weight", 64),
-    "bn_inception": ("conv1_7x7_s2.weight", 64),
-    "inception_resnet_v2": ("conv2d_1a.conv.weight", 32),
-    "i3d": ("conv1.weight", 64),
-    "i3d_inception": ("Conv3d_1a_7x7.conv3d.weight", 64),
-    "p3d": ("conv1_custom.weight", 64),
+# The kernel of the first convolution of each network, by the network's own name.
+FIRST_KERNELS: dict[str, str] = {
+    **{name: "conv1.weight" for name in TITLES if name.startswith("resnet")},
+    "vgg16": "features.0.weight",
+    "bn_inception": "conv1_7x7_s2.weight",
+    "inception_resnet_v2": "conv2d_1a.conv.weight",
+    "i3d": "conv1.weight",
+    "i3d_inception": "Conv3d_1a_7x7.conv3d.weight",
+    "p3d": "conv1_custom.weight",
 }
+USUAL_WIDTH = 64  # channels of the first convolution in the papers, for networks with a width
 P3D_TITLES = {P3D_BLOCKS: "P3D-199", (3, 4, 23, 3): "P3D-131", (3, 4, 6, 3): "P3D-63"}
 MAX_BLOCKS = 50  # in a stage; the largest network has 36
 NEAREST = 0.3  # least share of equal tensors with which a network is named as the nearest one
@@ -106,17 +106,13 @@ class Family:
 
     def describe_difference(self) -> str:
         """Describe which tensors do not fit, in one line."""
-        parts = []
-        for problem, names in (
-            ("missing", self.missing),
-            ("unexpected", self.unexpected),
-            ("wrong shape", self.wrong_shapes),
-        ):
-            if names:
-                hidden = len(names) - MAX_LISTED_NAMES
-                more = f" and {hidden} more" if hidden > 0 else ""
-                parts.append(f"{problem}: {', '.join(names[:MAX_LISTED_NAMES])}{more}")
-        return "; ".join(parts)
+        return describe_mismatches(
+            {
+                "missing": self.missing,
+                "unexpected": self.unexpected,
+                "wrong shape": self.wrong_shapes,
+            }
+        )
 
 
 def identify_family(weights: Mapping[str, Tensor]) -> Family | None:
@@ -155,7 +151,7 @@ def describe_family(weights: Mapping[str, Tensor]) -> str:
 def _list_families(weights: dict[str, Tensor]) -> Iterator[Family]:
     """Compare weights with each network whose first kernel they have."""
     depths = _list_depths(weights)
-    for backbone, (first, _) in FIRST_KERNELS.items():
+    for backbone, first in FIRST_KERNELS.items():
         if depths and backbone.startswith("resnet") and backbone not in depths:
             continue
         kernel = rename_tensors(backbone, weights).get(first)
@@ -197,7 +193,7 @@ def _count_blocks(names: Iterable[str]) -> tuple[int, ...]:
 def _compare(backbone: str, weights: dict[str, Tensor]) -> Family:
     """Compare weights with one network, built with the options that their shapes show."""
     renamed = rename_tensors(backbone, weights)
-    kernel = renamed[FIRST_KERNELS[backbone][0]]
+    kernel = renamed[FIRST_KERNELS[backbone]]
     last_layer = get_backbone_class(backbone).last_layer_name
     inner = "conv3d." if backbone == "i3d_inception" else ""
     last = renamed.get(f"{last_layer}.{inner}weight")
@@ -238,9 +234,9 @@ def _find_options(
 ) -> dict[str, Any]:
     """Find the arguments of a network that its weights show: its width and its blocks."""
     options: dict[str, Any] = {}
-    usual = FIRST_KERNELS[backbone][1]
-    if out_channels != usual and backbone != "inception_resnet_v2":
-        options["width"] = out_channels / usual if backbone == "bn_inception" else out_channels
+    if out_channels != USUAL_WIDTH and backbone != "inception_resnet_v2":
+        is_factor = backbone == "bn_inception"
+        options["width"] = out_channels / USUAL_WIDTH if is_factor else out_channels
     if backbone == "p3d":
         options["blocks"] = _count_blocks(converted)
     return options

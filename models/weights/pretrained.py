@@ -16,7 +16,7 @@ reaches into the padding in time.
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -185,16 +185,25 @@ def _find_mismatches(sources: dict[str, Tensor], targets: dict[str, Tensor]) -> 
             if name in sources and sources[name].shape != target.shape
         ],
     }
-    return "; ".join(
-        f"{problem}: {_join_names(names)}" for problem, names in names_by_problem.items() if names
-    )
+    return describe_mismatches(names_by_problem)
 
 
-def _join_names(names: list[str]) -> str:
-    """Join names with commas, and count those beyond the first few."""
-    hidden = len(names) - MAX_LISTED_NAMES
-    more = f" and {hidden} more" if hidden > 0 else ""
-    return ", ".join(names[:MAX_LISTED_NAMES]) + more
+def describe_mismatches(names_by_problem: Mapping[str, Sequence[str]]) -> str:
+    """Describe which tensors do not fit, in one line: the first names of each problem.
+
+    Args:
+        names_by_problem: Names of tensors by problem, such as "missing".
+
+    Returns:
+        The description; empty if there are no names.
+    """
+    parts = []
+    for problem, names in names_by_problem.items():
+        if names:
+            hidden = len(names) - MAX_LISTED_NAMES
+            more = f" and {hidden} more" if hidden > 0 else ""
+            parts.append(f"{problem}: {', '.join(names[:MAX_LISTED_NAMES])}{more}")
+    return "; ".join(parts)
 
 
 __all__ = [

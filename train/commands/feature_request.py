@@ -73,11 +73,7 @@ def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
     if options["store"] is None or options["model"] is None:
         raise UsageError("--name needs --store S and --model, the network")
     network_options = choose_stream_network(options)
-    names = ("device", "precision", "batch", "readers", "workers", "limit", "address",
-             "retry_failed", "roll_seconds")  # fmt: skip
-    run_options = Options(
-        part=read_part(options), strict=strict, **{name: options[name] for name in names}
-    )
+    run_options = Options(part=read_part(options), strict=strict, **select_values(options, Options))
     store, name = options["store"], options["name"]
     summary = extract_features(store, name, network_options, run_options)
     return summary, f"store: {store}, stream features/{name}"
@@ -89,8 +85,7 @@ def choose_stream_network(options: Values) -> NetworkOptions:
     Raises:
         UsageError: The options contradict one another, or name several networks.
     """
-    keys = {field.name for field in fields(NetworkOptions)} & options.keys()
-    network = NetworkOptions(**{key: options[key] for key in keys})
+    network = NetworkOptions(**select_values(options, NetworkOptions))
     if options["weights"]:
         networks = choose_networks(read_request_options(options))
         if len(networks) > 1:
@@ -145,14 +140,8 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     request = make_request(apply_convention(given))
     if (note := describe_unused_settings(given)) is not None:
         click.echo(note, err=True)
-    names = ("device", "batch", "backend", "flow_weights", "frame_rate", "update", "workers",
-             "limit", "address", "retry_failed")  # fmt: skip
-    run_options = FileOptions(
-        part=read_part(options),
-        strict=strict,
-        table=sources.table,
-        **{name: options[name] for name in names},
-    )
+    values = select_values(options, FileOptions)
+    run_options = FileOptions(part=read_part(options), strict=strict, table=sources.table, **values)
     summary = extract_feature_files(sources.videos, request, run_options)
     if options["annotations"] is not None and not summary.interrupted:
         try:
@@ -163,10 +152,14 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     return summary, f"features: {options['out']}"
 
 
+def select_values(options: Values, kind: type[Any]) -> Values:
+    """Return the values of those options that are fields of a dataclass, by name."""
+    return {field.name: options[field.name] for field in fields(kind) if field.name in options}
+
+
 def read_request_options(options: Values) -> RequestOptions:
     """Read the options that decide the features."""
-    names = {field.name for field in fields(RequestOptions)} & options.keys()
-    values = {name: options[name] for name in names}
+    values = select_values(options, RequestOptions)
     values["weights"] = tuple(map(parse_weights, options["weights"]))
     return RequestOptions(**values)
 
@@ -246,8 +239,7 @@ def read_part(options: Values) -> tuple[int, int]:
 
 def choose_videos(options: Values) -> ChosenVideos:
     """Find the videos whose features are computed: files, or those of a store."""
-    names = {field.name for field in fields(SourceArguments)} & options.keys()
-    values = {name: options[name] for name in names}
+    values = select_values(options, SourceArguments)
     store = values.pop("store")
     given = [name for name in ("videos", "frames", "dataset", "store") if options[name] is not None]
     if len(given) != 1:

@@ -3,7 +3,7 @@
 import json as json_text
 import shlex
 import textwrap
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,17 +136,9 @@ def find_paths(draft: "RecipeDraft") -> dict[str, str | None]:
         The paths by the name of what is needed, or None for what is not here. For a general recipe
         these are its weight files, without which it starts from random weights.
     """
-    from flowkit.errors import FlowkitError
-    from train.tasks.weight_search import find_weight_file
-
     if draft.is_complete:
         return find_needs(draft.complete())
-    paths: dict[str, str | None] = {}
-    for name in draft.optional_weights.values():
-        paths[f"weights {name}"] = None
-        with suppress(FlowkitError):
-            paths[f"weights {name}"] = str(find_weight_file(name))
-    return paths
+    return find_weights(draft.optional_weights.values())
 
 
 def find_needs(recipe: "Recipe") -> dict[str, str | None]:
@@ -157,7 +149,6 @@ def find_needs(recipe: "Recipe") -> dict[str, str | None]:
     """
     from flowkit.errors import FlowkitError
     from flowkit.store import Store
-    from train.tasks.weight_search import find_weight_file
 
     folder = Path("stores") / recipe.dataset
     paths: dict[str, str | None] = {"store": None}
@@ -169,7 +160,16 @@ def find_needs(recipe: "Recipe") -> dict[str, str | None]:
         for name in split_recipe.feature_names:
             path = str(folder / "features" / name)
             paths[f"features {name}"] = path if name in stored_features else None
-    for name in recipe.weight_files:
+    return paths | find_weights(recipe.weight_files)
+
+
+def find_weights(names: Iterable[str]) -> dict[str, str | None]:
+    """Find weight files, as `find_needs` returns them."""
+    from flowkit.errors import FlowkitError
+    from train.tasks.weight_search import find_weight_file
+
+    paths: dict[str, str | None] = {}
+    for name in names:
         paths[f"weights {name}"] = None
         with suppress(FlowkitError):
             paths[f"weights {name}"] = str(find_weight_file(name))

@@ -24,7 +24,7 @@ from flowkit.extraction.run import extract
 from flowkit.flow.color import flow_to_color
 from flowkit.recipe import StoreRecipe
 from flowkit.store import Store, Video
-from train.evaluation.scores import F32
+from train.evaluation.scores import F32, convert_to_probabilities
 from train.evaluation.scoring import score_phases
 from train.recipe.recipe import Branch
 from train.runs.phases import Scoring, list_phases, list_scorings
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 SUBSET = "predict"
 SHOWN = 5
+"""Number of the most probable classes that are shown."""
+DRAWN = 3
+"""Number of frames that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -209,15 +212,8 @@ def extract_one(
             f"{video}: expected one video, found {len(names)} ({', '.join(names[:3])}"
             f"{', …' if names[3:] else ''}); name one of them"
         )
-    rows = tuple(Annotation(name, (), (SUBSET,)) for name in names)
-    summary = extract(
-        located,
-        root,
-        recipe,
-        options,
-        table=AnnotationTable(classes, rows),
-        console=Console(quiet=True),
-    )
+    table = AnnotationTable(classes, (Annotation(names[0], (), (SUBSET,)),))
+    summary = extract(located, root, recipe, options, table=table, console=Console(quiet=True))
     if summary.interrupted:  # extract returns after the first Ctrl-C
         raise KeyboardInterrupt
     if summary.failed:
@@ -245,20 +241,18 @@ def combine_scores(
         weights = dict(zip(("rgb", "flow"), scoring.fusion, strict=True))
     total = sum(weights[branch] for branch in scores)
     kind = 0 if run.recipe.testing.over == "logits" else 1
-    mean = torch.tensor(sum(weights[b] / total * pair[kind] for b, pair in scores.items()))
-    if kind == 0:
-        mean = mean.softmax(0) if run.recipe.labels == "one" else mean.sigmoid()
-    return np.asarray(mean.numpy(), np.float32)
+    mean = sum(weights[branch] / total * pair[kind] for branch, pair in scores.items())
+    return convert_to_probabilities(np.asarray(mean, np.float32), run.recipe)
 
 
-def draw_images(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:
-    """Draw a few frames of a video and their flow in colours, as far as the store has them."""
+def draw_images(video: Video) -> tuple[list[Any], list[Any]]:
+    """Draw `DRAWN` frames of a video and their flow in colours, as far as the store has them."""
     frames_with_flow = video.flow_frames
     drawable = frames_with_flow or range(video.num_frames)
     if not {"rgb", "flow"} & set(video.streams):
         return [], []
-    last, count = len(drawable) - 1, min(count, len(drawable))
-    indices = [drawable[int(k)] for k in np.linspace(0, last, count)]
+    places = np.linspace(0, len(drawable) - 1, min(DRAWN, len(drawable)))
+    indices = [drawable[int(place)] for place in places]
     frames = [video.rgb(t) for t in indices if "rgb" in video.streams]
     return frames, [flow_to_color(video.flow(t)) for t in indices if frames_with_flow]
 

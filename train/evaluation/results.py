@@ -120,8 +120,9 @@ def load_run_scores(run: Run, score: str, evaluation: str | None = None) -> Scor
         if evaluation is not None or not scores.is_dir():
             read_results(run, evaluation)  # raises where the evaluation itself is missing
         names = list_score_names(run, evaluation)
+        where = "" if evaluation is None else f" in its evaluation {evaluation!r}"
         raise RunError(
-            f"{run.path} has no score {score!r}{_name_evaluation(evaluation)}; it has "
+            f"{run.path} has no score {score!r}{where}; it has "
             f"{', '.join(names) or 'none: run flowkit evaluate'}"
         )
     return load_scores(path)
@@ -146,10 +147,6 @@ def read_testing(run: Run, evaluation: str | None = None) -> Testing:
         return run.recipe.testing
     testing: Testing = parse(Testing, read_results(run, evaluation)["testing"], "testing")
     return testing
-
-
-def _name_evaluation(evaluation: str | None) -> str:
-    return "" if evaluation is None else f" in its evaluation {evaluation!r}"
 
 
 def _describe_missing(run: Run, evaluation: str | None) -> str:

@@ -180,6 +180,25 @@ def combine_views(
     return combine(logits, dim=0).numpy(), combine(probabilities, dim=0).numpy()
 
 
+def convert_to_probabilities(averages: F32, recipe: Recipe) -> F32:
+    """Convert the averages by which a recipe is evaluated to probabilities.
+
+    Args:
+        averages: Logits (…, C), or probabilities if ``testing.over`` is softmax, which stay as they
+            are.
+        recipe: The recipe.
+
+    Returns:
+        Probabilities (…, C): the softmax, or with many labels the sigmoid of each class.
+    """
+    if recipe.testing.over == "softmax":
+        return averages
+    logits = torch.from_numpy(averages)
+    converted = logits.softmax(-1) if recipe.labels == "one" else logits.sigmoid()
+    probabilities: F32 = converted.numpy()
+    return probabilities
+
+
 def format_gflops(flops: float | None) -> str:
     """Format floating-point operations as 10⁹ (GFLOPs), with three digits; – if unknown."""
     if flops is None:

@@ -24,7 +24,12 @@ from train.recipe.recipe import Branch
 from train.runs.phases import Phase, Scoring, list_phases
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
-from train.tasks.samples import OtherClassFlow, TaskDataset, make_loader
+from train.tasks.samples import (
+    OtherClassFlow,
+    TaskDataset,
+    convert_loader_errors,
+    make_loader,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -108,16 +113,10 @@ def score_phases(
     Returns:
         The scores by branch, and ``fusion`` if the scoring has one.
     """
-    phases = {phase.name: phase for phase in list_phases(run.recipe)}
     scores: dict[str, Scores] = {}
     with nullcontext(processes) if processes else open_processes(settings) as pool:
-        for name in dict.fromkeys(scoring.phases.values()):
-            branches = tuple(branch for branch, phase in scoring.phases.items() if phase == name)
-            job = ScoringJob(
-                run=with_split(run, phases[name].split), phase=phases[name], branches=branches,
-                control=scoring.control, settings=settings, video=video,
-            )  # fmt: skip
-            report = progress(f"{scoring.name or 'scores'}: {' and '.join(branches)}")
+        for job in list_jobs(run, scoring, settings, video):
+            report = progress(f"{scoring.name or 'scores'}: {' and '.join(job.branches)}")
             scores |= score_videos(job, store, report, pool)
     if scoring.fusion is not None:
         over = run.recipe.testing.over
@@ -125,9 +124,24 @@ def score_phases(
     return scores
 
 
-def with_split(run: Run, split: int | None) -> Run:
-    """Return the run with the recipe of one split."""
-    return run if split is None else run.with_recipe(run.recipe.for_split(split))
+def list_jobs(
+    run: Run, scoring: Scoring, settings: Settings, video: int | None = None
+) -> Iterator[ScoringJob]:
+    """Yield the jobs of a scoring: one for each phase, whose network scores one branch or more.
+
+    Args:
+        run: The run.
+        scoring: Which phases compute the scores.
+        settings: Device, precision, loader workers and batch.
+        video: Row of the only video to score. Default: all test videos.
+    """
+    phases = {phase.name: phase for phase in list_phases(run.recipe)}
+    for name in dict.fromkeys(scoring.phases.values()):
+        branches = tuple(branch for branch, phase in scoring.phases.items() if phase == name)
+        yield ScoringJob(
+            run=run.with_recipe(run.recipe.for_split(phases[name].split)), phase=phases[name],
+            branches=branches, control=scoring.control, settings=settings, video=video,
+        )  # fmt: skip
 
 
 def score_videos(
@@ -213,18 +227,12 @@ def convert_errors(job: ScoringJob, batch: int) -> Iterator[None]:
     """
     smaller = "use a smaller --batch, or " if batch > 1 and job.video is None else ""
     try:
-        yield
+        with convert_loader_errors("a process that loads videos", f"{smaller}fewer --workers"):
+            yield
     except torch.OutOfMemoryError as error:
         what = "this video" if job.video is not None else f"a batch of {batch} videos"
         raise RunError(
             f"the memory of the GPU is too small for {what}; {smaller}--device cpu"
-        ) from error
-    except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):  # else an error of the dataset in a process
-            raise
-        raise RunError(
-            f"a process that loads videos died ({' '.join(str(error).split())[:160]}). If it was "
-            f"short of memory, {smaller}fewer --workers"
         ) from error
 
 

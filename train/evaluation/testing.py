@@ -13,10 +13,10 @@ from flowkit.datasets.sampling import count_positions
 from flowkit.datasets.snippets import SnippetDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
-from train.evaluation.scoring import ScoringJob, with_split
+from train.evaluation.scoring import list_jobs
 from train.recipe.parsing import suggest
 from train.recipe.recipe import ImageRecipe, change_recipe, list_values
-from train.runs.phases import Phase, list_phases, list_scorings
+from train.runs.phases import list_phases, list_scorings
 from train.runs.run import Run, Settings, find_short_side
 from train.tasks.registry import find_task
 
@@ -79,16 +79,11 @@ def check_test_settings(run: Run, store: Store, settings: Settings) -> None:
         StoreError: The store lacks data that the network reads.
     """
     check_frames(run, store)
-    phases: dict[str, Phase] = {phase.name: phase for phase in list_phases(run.recipe)}
     checked = set()
     for scoring in list_scorings(run.recipe):
-        for branch, name in scoring.phases.items():
-            phase = phases[name]
-            job = ScoringJob(
-                run=with_split(run, phase.split), phase=phase, branches=(branch,),
-                control=scoring.control, settings=settings,
-            )  # fmt: skip
+        for job in list_jobs(run, scoring, settings):
             job.choose_batch_size()  # raises an error for a batch that is too large
+            phase = job.phase
             kind = (phase.cma, phase.branch, phase.split, scoring.control)
             if kind not in checked:
                 checked.add(kind)

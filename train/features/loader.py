@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flowkit.datasets.views import VideoChunk, ViewReader
-from flowkit.errors import FlowkitError
-from train.tasks.samples import limit_threads, make_batch_loader
+from train.tasks.samples import convert_loader_errors, limit_threads, make_batch_loader
 
 
 class BatchLoader:
@@ -27,18 +26,12 @@ class BatchLoader:
         """Yield what the `ViewReader` returns for each batch.
 
         Raises:
-            FlowkitError: A reader process died.
+            RunError: A reader process died.
         """
         self._batches[:] = batches
-        try:
+        advice = "use a smaller --batch and run the same command again"
+        with convert_loader_errors("a process that reads images", advice):
             yield from self._loader
-        except RuntimeError as error:
-            if "DataLoader worker (pid" not in str(error):
-                raise
-            raise FlowkitError(
-                f"a process that reads images died ({' '.join(str(error).split())[:160]}). If it "
-                "was short of memory, use a smaller --batch and run the same command again"
-            ) from error
 
 
 def initialize_reader(worker: int) -> None:

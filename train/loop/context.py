@@ -12,9 +12,9 @@ from train.distributed.parallel import Process, make_autocast
 from train.recipe.recipe import Recipe
 from train.runs.journal import Log
 from train.runs.phases import Phase
-from train.runs.run import Run, RunError, Settings
+from train.runs.run import Run, Settings
 from train.tasks.registry import find_task
-from train.tasks.samples import TensorDict
+from train.tasks.samples import TensorDict, convert_loader_errors
 from train.tasks.task import AnyTask
 
 
@@ -79,13 +79,9 @@ def read_batches(loader: Any, context: PhaseContext) -> Any:
     Raises:
         RunError: A loader process died.
     """
-    try:
+    subject = f"phase {context.phase.name}: a process that loads data"
+    advice = (
+        "use fewer --workers, and run the same command again to continue from the last checkpoint"
+    )
+    with convert_loader_errors(subject, advice):
         yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):  # else an error of the dataset in a process
-            raise
-        raise RunError(
-            f"phase {context.phase.name}: a process that loads data died "
-            f"({' '.join(str(error).split())[:160]}). If it was short of memory, use fewer "
-            "--workers, and run the same command again to continue from the last checkpoint"
-        ) from error

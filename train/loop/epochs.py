@@ -156,11 +156,9 @@ def make_training_loader(context: PhaseContext, dataset: TaskDataset) -> tuple[E
     """Make the loader of this process's share of each batch, and its sampler.
 
     Raises:
-        RunError: A batch cannot be divided by the processes, or is larger than the training set.
+        RunError: A batch is larger than the training set.
     """
     batch, process = context.phase.training.batch, context.process
-    if batch % process.world:
-        raise RunError(f"a batch of {batch} videos cannot be divided by {process.world} processes")
     sampler = EpochSampler(
         len(dataset),
         training=True,
@@ -168,7 +166,7 @@ def make_training_loader(context: PhaseContext, dataset: TaskDataset) -> tuple[E
         rank=process.rank,
         world=process.world,
     )
-    share = batch // process.world
+    share = batch // process.world  # without a rest: session.py has checked this
     if len(sampler) < share:
         raise RunError(
             f"{context.store.location}: {len(dataset)} training videos are fewer than a batch of "

@@ -182,9 +182,9 @@ def make_draft(content: Mapping[str, Any], name: str) -> RecipeDraft:
     return RecipeDraft(name, complete_defaults(content, name), quick)
 
 
-def draft_of(recipe: Recipe, name: str = "recipe") -> RecipeDraft:
+def draft_of(recipe: Recipe) -> RecipeDraft:
     """Return the draft of a complete recipe."""
-    return RecipeDraft(name, list_values(recipe))
+    return RecipeDraft("recipe", list_values(recipe))
 
 
 def dump_draft(draft: RecipeDraft) -> dict[str, Any]:

@@ -56,9 +56,7 @@ def complete_defaults(content: dict[str, Any], name: str) -> dict[str, Any]:
 def check_spelling(content: Mapping[str, Any], name: str) -> None:
     """Raise a UsageError if a value that can come from the store is almost ``from store``."""
     for path in PLACEHOLDERS:
-        value: Any = content
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
+        value = get_value(content, path)
         is_similar = isinstance(value, str) and value.strip().lower().startswith("from ")
         if is_similar and not FROM_STORE.fullmatch(value):
             limited = " or 'from store, at most N'" if path in WITH_LIMIT else ""
@@ -84,10 +82,7 @@ def restore_store_keys(values: dict[str, Any], content: Mapping[str, Any]) -> di
     """Return values in which those that come from the store are written as in another mapping."""
     restored = copy.deepcopy(values)
     for path, _ in find_store_keys(content):
-        source: Any = content
-        for name in path.split("."):
-            source = source[name]
-        set_value(restored, path, source)
+        set_value(restored, path, get_value(content, path))
     return restored
 
 
@@ -134,6 +129,13 @@ def parse_value(name: str, value: Any) -> Any:
 
 def _parse_inner(name: str, value: Any) -> Any:
     return value if isinstance(value, str) else parse_value(name, value)
+
+
+def get_value(values: Any, name: str) -> Any:
+    """Return the value of a dotted key in nested mappings; None if there is none."""
+    for key in name.split("."):
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
 
 
 def set_value(values: dict[str, Any], name: str, value: Any) -> None:

@@ -23,6 +23,7 @@ from train.recipe.recipe import (
     list_values,
 )
 from train.recipe.reported import OWN_ROW
+from train.recipe.values import get_value
 from train.runs.journal import Log
 from train.runs.run import Run, RunError, check_class_count, find_short_side
 from train.tasks.store_values import (
@@ -86,10 +87,9 @@ def complete_like(draft: RecipeDraft, run: Run, store: Store) -> Recipe:
         RunError: The run has a recipe of another kind.
     """
     found: dict[str, Any] = {}
+    values = list_values(run.recipe)
     for key in (*draft.store_keys, *draft.optional_weights):
-        value: Any = list_values(run.recipe)
-        for name in key.split("."):
-            value = value.get(name) if isinstance(value, dict) else None
+        value = get_value(values, key)
         if value is None and key in draft.store_keys:
             raise RunError(f"{run.path} is a run with another recipe; use another folder")
         found[key] = value or None if key in draft.optional_weights else value

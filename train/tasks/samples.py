@@ -5,7 +5,8 @@ A *stream* is one kind of data of a video in a store (``rgb``, ``flow``, ``audio
 """
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -29,7 +30,7 @@ from models.backbones.backbone import normalize
 from train.distributed.parallel import choose_layout
 from train.recipe.recipe import ImageRecipe
 from train.runs.phases import Phase
-from train.runs.run import Settings
+from train.runs.run import RunError, Settings
 from train.tasks.backbones import InputDescription
 
 Use = Literal["train", "validate", "test"]
@@ -250,6 +251,23 @@ def make_batch_loader(
         # start of each epoch, and a resumed training, which starts one more, would differ.
         generator=torch.Generator(),
     )
+
+
+@contextmanager
+def convert_loader_errors(subject: str, advice: str) -> Iterator[None]:
+    """Turn the error that a loader process died into a `RunError` of one line.
+
+    Args:
+        subject: What the process is, such as "a process that loads data".
+        advice: What to do if it was short of memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):  # else an error of the dataset in a process
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(f"{subject} died ({reason}). If it was short of memory, {advice}") from error
 
 
 def limit_threads(worker: int) -> None:

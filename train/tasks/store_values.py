@@ -26,6 +26,7 @@ from flowkit.datasets.subsets import find_rows
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.recipe.recipe import RecipeDraft
+from train.recipe.values import get_value
 from train.runs.run import find_short_side
 
 DIRECTION = re.compile(r"\b(left|right|(counter|anti)?-?clockwise)(wards?)?\b", re.IGNORECASE)
@@ -52,10 +53,7 @@ class StoreValues:
         """Return a value that was found before, or that the recipe states."""
         if key in self.found:
             return self.found[key]
-        value: Any = self.draft.values
-        for name in key.split("."):
-            value = value[name]
-        return value
+        return get_value(self.draft.values, key)
 
     def limit(self, key: str, value: int) -> int:
         """Return a value, or the recipe's limit for it if that is smaller."""

@@ -8,15 +8,10 @@ import torch
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.report.figures.attention_maps import choose_frame, list_arrows, split_frames
-from train.report.figures.receptive import FRAMES_THRESHOLD, find_salient, find_thresholds
+from train.report.figures.receptive import FRAMES_THRESHOLD, find_thresholds
 from train.report.figures.weights import compute_video_weights, list_feature_frames, load_attention
 from train.runs.run import Run
-from train.web.attention_maps import (
-    F32,
-    PyramidMaps,
-    SnippetMaps,
-    Snippets,
-)
+from train.web.attention_maps import F32, PyramidMaps, SnippetMaps
 
 
 def describe_blocks(maps: SnippetMaps, snippet: int | None) -> dict[str, Any]:
@@ -29,7 +24,8 @@ def describe_blocks(maps: SnippetMaps, snippet: int | None) -> dict[str, Any]:
     index = len(maps.snippets.times) // 2 if snippet is None else snippet
     clip = maps.snippets.clips[index] if maps.snippets.clips else None
     return {
-        **describe_snippets(maps.snippets),
+        "times": maps.snippets.times,
+        "box": maps.snippets.box,
         "snippet": index,
         "clip": clip,
         "blocks": [
@@ -48,11 +44,6 @@ def list_steps(clip: tuple[int, ...], count: int) -> list[dict[str, int]]:
         {"frame": clip[choose_frame(step)], "first": clip[step[0]], "last": clip[step[-1]]}
         for step in split_frames(len(clip), count)
     ]
-
-
-def describe_snippets(snippets: Snippets) -> dict[str, Any]:
-    """Describe the frames of the snippets, and the crop that the network sees."""
-    return {"times": snippets.times, "box": snippets.box}
 
 
 def describe_point(
@@ -110,12 +101,13 @@ def describe_positions(maps: PyramidMaps, position: int) -> dict[str, Any]:
         raise UsageError(f"the map has positions 0 to {height * width - 1}, got {position}")
     thresholds = find_thresholds(maps.scales, position, FRAMES_THRESHOLD)
     return {
-        **describe_snippets(maps.snippets),
+        "times": maps.snippets.times,
+        "box": maps.snippets.box,
         "size": maps.size,
         "position": position,
         "threshold": FRAMES_THRESHOLD,
         "scales": [
-            [np.transpose(find_salient(frame, threshold)).tolist() for frame in scale[position]]
+            [np.argwhere(frame > threshold).tolist() for frame in scale[position]]
             for scale, threshold in zip(maps.scales, thresholds, strict=True)
         ],
         "weights": [[round_weights(frame) for frame in scale[position]] for scale in maps.scales],

@@ -25,6 +25,7 @@ from flowkit.store import Store
 from flowkit.streams import StreamName
 from models.networks.pyramid import PyramidNetwork
 from models.networks.two_stream import BLOCK_KINDS, BRANCHES, Scores, TwoStream, is_identity
+from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention_maps import AttentionMap, compute_maps
 from train.report.figures.receptive import SHOWN, compute_weights
 from train.runs.phases import Phase, list_phases
@@ -123,15 +124,14 @@ class ImageAttention:
         Raises:
             UsageError: The video has no such snippet, or lacks a stream.
         """
-        streams = list_network_streams(phase)
-        dataset = self._open_video(store, phase, row, streams, None)
+        recipe = get_image_recipe(self._run).for_split(phase.split)
+        dataset = open_video(recipe, store, phase, row)
         snippets = describe_snippets(dataset, row)
         middle = len(snippets.times) // 2 if snippet is None else snippet
         if not 0 <= middle < len(snippets.times):
             raise UsageError(f"the video has snippets 0 to {len(snippets.times) - 1}, got {middle}")
         network = self._load(phase)
         blocks, untrained = list_blocks(network)
-        recipe = get_image_recipe(self._run).for_split(phase.split)
         sample = dataset[0, 0]
         maps = compute_maps(network, sample, middle, phase, blocks, describe_input(recipe, 1))
         return SnippetMaps(
@@ -153,8 +153,7 @@ class ImageAttention:
         """
         recipe = get_image_recipe(self._run).for_split(phase.split)
         shown_recipe = replace(recipe, data=replace(recipe.data, num_segments=SHOWN))
-        streams = list_network_streams(phase)
-        dataset = self._open_video(store, phase, row, streams, SHOWN)
+        dataset = open_video(shown_recipe, store, phase, row)
         network: PyramidNetwork = getattr(self._load(phase), phase.branch)
         images = dataset[0, 0][phase.branch]
         return PyramidMaps(
@@ -173,18 +172,18 @@ class ImageAttention:
         scores: Scores = "both" if phase.cma else phase.stream
         return make_cancellable(load_phase_network(self._run, phase, scores), self._check)
 
-    def _open_video(
-        self, store: Store, phase: Phase, row: int, streams: tuple[str, ...], segments: int | None
-    ) -> VideoDataset:
-        """Open one video as validation does."""
-        recipe = get_image_recipe(self._run).for_split(phase.split)
-        if segments is not None:
-            recipe = replace(recipe, data=replace(recipe.data, num_segments=segments))
-        video = store[row]
-        missing = [stream for stream in streams if stream not in video.streams]
-        if missing:
-            raise UsageError(f"the video has no {' and no '.join(missing)}, which the network sees")
-        return make_dataset(recipe, store, streams, "validate", row)  # type: ignore[arg-type]
+
+def open_video(recipe: ImageRecipe, store: Store, phase: Phase, row: int) -> VideoDataset:
+    """Open one video as validation does.
+
+    Raises:
+        UsageError: The video lacks a stream.
+    """
+    streams, stored = list_network_streams(phase), store[row].streams
+    missing = [stream for stream in streams if stream not in stored]
+    if missing:
+        raise UsageError(f"the video has no {' and no '.join(missing)}, which the network sees")
+    return make_dataset(recipe, store, streams, "validate", row)
 
 
 def make_cancellable(network: NetworkT, check: Callable[[], None]) -> NetworkT:

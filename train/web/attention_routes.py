@@ -9,7 +9,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,13 +28,11 @@ from train.web.attention_answers import (
     describe_sets,
 )
 from train.web.attention_kind import Name, find_kind
-from train.web.attention_maps import ImageAttention, PyramidMaps, SnippetMaps
+from train.web.attention_maps import ImageAttention, SnippetMaps
 from train.web.on_demand import Worker, compute
 from train.web.open_runs import OpenRun
-from train.web.routes import RunAnswers
+from train.web.routes import MAX_INDEX, RunAnswers, parse_index
 from train.web.segments import describe_segments
-
-MAX_POSITION = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,23 +88,17 @@ class AttentionAnswers:
 
     async def get_positions(self, request: Request) -> Response:
         """Answer with the salient positions of a pyramid."""
-        position = parse_number(request.query_params, "position", 0, 0, MAX_POSITION)
+        position = parse_number(request.query_params, "position", 0, 0, MAX_INDEX)
         question = self._read_question(request, "pyramid")
-
-        def work() -> PyramidMaps:
-            attention = self._find_attention(question.run)
-            return attention.compute_pyramid(question.store, question.phase, question.row)
-
+        attention = self._find_attention(question.run)
+        work = partial(attention.compute_pyramid, question.store, question.phase, question.row)
         maps = await compute(self._worker, request, ("pyramid", *question.id), work)
         return answer_json(describe_positions(maps, position))
 
     async def get_sets(self, request: Request) -> Response:
         """Answer with the weights of units over the features of a video."""
         question = self._read_question(request, "sets")
-
-        def work() -> dict[str, Any]:
-            return describe_sets(question.run.run, question.store, question.row)
-
+        work = partial(describe_sets, question.run.run, question.store, question.row)
         return answer_json(await compute(self._worker, request, ("sets", *question.id), work))
 
     async def get_segments(self, request: Request) -> Response:
@@ -115,23 +107,16 @@ class AttentionAnswers:
         view, video = self._answers.find_video(request)
         row = view.store.find(video.id)
         assert row is not None
-
-        def work() -> dict[str, Any]:
-            return describe_segments(run.run, view.store, row, self._worker.check)
-
+        work = partial(describe_segments, run.run, view.store, row, self._worker.check)
         key = ("segments", run.key, read_states(run.run), view.version, video.id)
         return answer_json(await compute(self._worker, request, key, work))
 
     async def _compute_maps(self, request: Request, snippet: int | None) -> SnippetMaps:
         question = self._read_question(request, "cross-modality")
-
-        def work() -> SnippetMaps:
-            attention = self._find_attention(question.run)
-            return attention.compute_snippet(question.store, question.phase, question.row, snippet)
-
-        maps: SnippetMaps = await compute(
-            self._worker, request, ("blocks", snippet, *question.id), work
-        )
+        compute_snippet = self._find_attention(question.run).compute_snippet
+        work = partial(compute_snippet, question.store, question.phase, question.row, snippet)
+        key = ("blocks", snippet, *question.id)
+        maps: SnippetMaps = await compute(self._worker, request, key, work)
         return maps
 
     def _find_attention(self, run: OpenRun) -> ImageAttention:
@@ -165,12 +150,6 @@ def read_states(run: Run) -> tuple[int, ...]:
         with suppress(OSError):  # it is not trained, or is just being written
             states.append((run.folder(phase.name) / "weights.pt").stat().st_mtime_ns)
     return tuple(states)
-
-
-def parse_index(request: Request, name: str) -> int | None:
-    """Read the index of a snippet or of a step; None for the middle one."""
-    query = request.query_params
-    return parse_number(query, name, 0, 0, MAX_POSITION) if query.get(name) else None
 
 
 def parse_fraction(request: Request, name: str) -> float:

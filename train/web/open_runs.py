@@ -11,6 +11,7 @@ from flowkit.store import Store
 from flowkit.web.keys import make_name_key
 from train.evaluation.scores import Scores, load_scores
 from train.report.figures.drawing import Source
+from train.report.figures.score_names import list_score_names
 from train.runs.run import Run, RunError
 
 
@@ -38,10 +39,9 @@ class OpenRun:
         The means over splits (``mean/…``) are left out, since they have no file.
         """
         try:
-            names = self.source.results()["scores"]
+            return list_score_names(self.source.results())
         except RunError:
             return []
-        return [name for name in names if not name.startswith("mean/")]
 
     def choose_score(self, name: str) -> str:
         """Return the name of a score, or for an empty one, of the score that represents the run.

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from flowkit.web.keys import make_key
 from train.evaluation.evaluate import join_name
-from train.evaluation.scores import F32, Scores, predict_classes
+from train.evaluation.scores import F32, Scores, convert_to_probabilities, predict_classes
 from train.runs.phases import list_scorings
 from train.tasks.registry import find_task
 from train.web.open_runs import OpenRun
@@ -54,14 +53,11 @@ def compute_probabilities(run: OpenRun, name: str, scores: Scores) -> F32:
     """
     recipe = run.run.recipe
     # testing.over: whether the views of a video are averaged as logits or as probabilities.
-    averages = torch.from_numpy(scores.get_averages(recipe.testing.over))
+    averages = scores.get_averages(recipe.testing.over)
     for scoring in list_scorings(recipe):
         if scoring.fusion and name == join_name(scoring.name, "fusion"):
             averages = averages / sum(scoring.fusion)
-    if recipe.testing.over == "logits":
-        averages = averages.softmax(1) if recipe.labels == "one" else averages.sigmoid()
-    probabilities: F32 = averages.numpy()
-    return probabilities
+    return convert_to_probabilities(averages, recipe)
 
 
 def list_videos(run: OpenRun, name: str, store: Store, chosen: Filter) -> dict[str, Any]:
@@ -178,13 +174,13 @@ def describe_predictions(run: OpenRun, id: str) -> dict[str, Any]:
             name = join_name(scoring.name, branch)
             best = list_best(run, name, id) if name in available else None
             if best is not None:
-                branches.append({"branch": branch, "title": title, **best})
+                branches.append({"branch": branch, "title": title, "top": best})
         if branches:
             groups.append({"name": scoring.name, "branches": branches})
     return {"key": run.key, "name": run.name, "evaluated": bool(available), "groups": groups}
 
 
-def list_best(run: OpenRun, name: str, id: str) -> dict[str, Any] | None:
+def list_best(run: OpenRun, name: str, id: str) -> list[dict[str, Any]] | None:
     """List the `TOP` most probable classes of a video; None if the score does not have it."""
     scores = run.load_scores(name)
     if id not in scores.ids:
@@ -200,10 +196,8 @@ def list_best(run: OpenRun, name: str, id: str) -> dict[str, Any] | None:
     order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
     label = scores.labels[row]
     right = np.flatnonzero(label) if label.ndim else np.array([label])
-    return {
-        "top": [
-            {"class": run.run.classes[c], "probability": round(float(probabilities[c]), 6),
-             "right": bool((right == c).any())}
-            for c in order
-        ],
-    }  # fmt: skip
+    return [
+        {"class": run.run.classes[c], "probability": round(float(probabilities[c]), 6),
+         "right": bool((right == c).any())}
+        for c in order
+    ]  # fmt: skip

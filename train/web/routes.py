@@ -37,7 +37,8 @@ from train.web.run_facts import (
 from train.web.segments import explain_no_segments
 from train.web.static_copy import LEFT_OUT, list_scored_videos
 
-MAX_CLASS = 1 << 20
+MAX_INDEX = 1 << 20
+"""Largest index of a class, a snippet, a step or a position that a request can name."""
 
 
 class RunAnswers:
@@ -94,15 +95,14 @@ class RunAnswers:
     def list_videos(self, request: Request) -> Response:
         """Answer with videos by how the run scored them."""
         run, query = self.find_run(request.path_params["run"]), request.query_params
-        predicted = query.get("predicted", "")
+        is_other = query.get("predicted") == "other"
         chosen = Filter(
-            true=parse_number(query, "true", 0, 0, MAX_CLASS) if query.get("true") else None,
-            predicted=-1 if predicted == "other"
-            else parse_number(query, "predicted", 0, 0, MAX_CLASS) if predicted else None,
+            true=parse_index(request, "true"),
+            predicted=-1 if is_other else parse_index(request, "predicted"),
             order=query.get("sort", "wrong"),
             offset=parse_number(query, "offset", 0, 0, 1 << 40),
             limit=parse_number(query, "limit", 48, 1, MAX_VIDEOS),
-        )  # fmt: skip
+        )
         score = run.choose_score(query.get("score", ""))
         return answer_json(list_videos(run, score, self._store.get().store, chosen))
 
@@ -165,3 +165,9 @@ class RunAnswers:
         if video is None:
             raise HTTPException(404, "the store has no such video")
         return view, video
+
+
+def parse_index(request: Request, name: str) -> int | None:
+    """Read the index of a class, of a snippet or of a step; None if there is none."""
+    query = request.query_params
+    return parse_number(query, name, 0, 0, MAX_INDEX) if query.get(name) else None

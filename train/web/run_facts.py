@@ -11,7 +11,8 @@ from train.evaluation.scores import choose_metric, list_metrics
 from train.report.figures.classes import count_tested_confusions, measure_accuracies
 from train.report.figures.comparison import measure_gains
 from train.report.figures.curves import list_curves, read_epochs
-from train.report.figures.drawing import Drawing, NotApplicable
+from train.report.figures.drawing import NotApplicable
+from train.report.figures.sides import load_sides
 from train.report.figures.tables import list_iterations, list_parameters
 from train.runs.phases import list_phases
 from train.runs.run import RunError
@@ -71,23 +72,15 @@ def describe_state(run: OpenRun, unfinished: list[str]) -> str:
 def describe_tables(run: OpenRun) -> list[dict[str, Any]]:
     """Return the tables of the report: scores, and parameters; empty if it was not evaluated.
 
-    The table of parameters is left out if they were not counted.
+    The first row of a table is its header. The table of parameters is left out if they were not
+    counted.
     """
     if not run.list_scores():
         return []
     drawings = list_iterations(run.source)
     with suppress(NotApplicable):
         drawings += list_parameters(run.source)
-    return [describe_table(drawing) for drawing in drawings]
-
-
-def describe_table(drawing: Drawing) -> dict[str, Any]:
-    """Return the rows of a table, the header first, and its caption."""
-    return {
-        "name": drawing.name,
-        "caption": drawing.caption,
-        "rows": [list(row) for row in drawing.rows],
-    }
+    return [{"name": d.name, "caption": d.caption, "rows": d.rows} for d in drawings]
 
 
 def describe_confusions(run: OpenRun, score: str) -> dict[str, Any]:
@@ -111,11 +104,12 @@ def describe_confusions(run: OpenRun, score: str) -> dict[str, Any]:
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
     pairs = []
-    for true, predicted in (np.unravel_index(pair, wrong.shape) for pair in order):
-        if wrong[true, predicted]:
+    for row, column in (np.unravel_index(pair, wrong.shape) for pair in order):
+        true, predicted, videos = tested[row], tested[column], int(wrong[row, column])
+        if videos:
             pairs.append({
-                "true": tested[true], "predicted": tested[predicted],
-                "videos": int(wrong[true, predicted]),
+                "true": true, "predicted": predicted, "videos": videos,
+                "true_name": names[true], "predicted_name": names[predicted],
             })  # fmt: skip
     return {
         "score": score,
@@ -126,10 +120,7 @@ def describe_confusions(run: OpenRun, score: str) -> dict[str, Any]:
         ],
         "matrix": matrix.tolist() if matrix.size <= MAX_CELLS else None,
         "others": confusions.others.tolist(),
-        "pairs": [
-            {**pair, "true_name": names[pair["true"]], "predicted_name": names[pair["predicted"]]}
-            for pair in pairs
-        ],
+        "pairs": pairs,
         "untested": len(names) - len(tested),
     }  # fmt: skip
 
@@ -157,7 +148,8 @@ def describe_gains(run: OpenRun, against: OpenRun) -> dict[str, Any]:
     """
     check_labels(run)
     check_labels(against)
-    gains = measure_gains(replace(run.source, against=against.run))
+    source = replace(run.source, against=against.run)
+    gains = measure_gains(source, *load_sides(source))
     points = gains.points
     return {
         "against": against.key,

@@ -9,10 +9,11 @@ import torch
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.evaluation.predict import choose_scoring, combine_scores
-from train.evaluation.scores import F32, combine_views
+from train.evaluation.scores import F32, combine_views, convert_to_probabilities
+from train.evaluation.scoring import list_jobs
 from train.recipe.recipe import AudioRecipe, Branch, ImageRecipe
-from train.runs.phases import Scoring, list_phases
-from train.runs.run import Run
+from train.runs.phases import Scoring
+from train.runs.run import Run, Settings
 from train.tasks.registry import find_task
 from train.web.attention_maps import describe_snippets, make_cancellable
 from train.web.predictions import TOP
@@ -59,8 +60,10 @@ def describe_segments(
     scoring = choose_scoring(run)
     segments, times = score_segments(run, scoring, store, row, check)
     titles = find_task(run.recipe).score_titles
+    kind = 0 if run.recipe.testing.over == "logits" else 1
     values: dict[str, list[F32]] = {
-        branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
+        branch: [convert_to_probabilities(pair[kind], run.recipe) for pair in pairs]
+        for branch, pairs in segments.items()
     }
     if scoring.fusion is not None:
         values["fusion"] = [
@@ -97,35 +100,22 @@ def score_segments(
         By branch: the averaged logits and probabilities of each segment, and the first frame of
         what is read in it.
     """
-    phases = {phase.name: phase for phase in list_phases(run.recipe)}
     segments: dict[Branch, list[tuple[F32, F32]]] = {}
     times: dict[str, tuple[int, ...] | None] = {}
-    for name in dict.fromkeys(scoring.phases.values()):
-        branches = tuple(b for b, phase_name in scoring.phases.items() if phase_name == name)
-        recipe = run.recipe.for_split(phases[name].split)
+    for job in list_jobs(run, scoring, Settings(), row):
+        phase, recipe = job.phase, job.run.recipe
         task = find_task(recipe)
-        network = make_cancellable(task.load_finished_network(run, phases[name], branches), check)
-        dataset: Any = task.open_dataset(store, phases[name], "test", row)
+        network = make_cancellable(task.load_finished_network(run, phase, job.branches), check)
+        dataset: Any = task.open_dataset(store, phase, "test", row)
         batch = dataset.batch([0])
         starts = describe_snippets(dataset, row).times
-        scores = task.test_scores(network, batch, phases[name], torch.device("cpu"))
-        for branch in branches:
+        scores = task.test_scores(network, batch, phase, torch.device("cpu"))
+        for branch in job.branches:
             # The views of a sample are all crops of its first segment, then those of the second …
             by_segment = scores[branch][0].unflatten(0, (len(starts), -1))
             views, times[branch] = recipe.testing.views, starts
             segments[branch] = [combine_views(v, recipe.labels, views) for v in by_segment]
     return segments, times
-
-
-def combine_branch(run: Run, pair: tuple[F32, F32]) -> F32:
-    """Return the probabilities (C,) of one branch, from its averaged logits and probabilities."""
-    if run.recipe.testing.over == "softmax":
-        return pair[1]
-    logits = torch.from_numpy(pair[0])
-    probabilities: F32 = (
-        logits.softmax(0) if run.recipe.labels == "one" else logits.sigmoid()
-    ).numpy()
-    return probabilities
 
 
 def list_top(run: Run, probabilities: F32) -> list[dict[str, Any]]:

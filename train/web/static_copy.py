@@ -5,9 +5,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flowkit.store import Store
-from train.evaluation.scores import predict_classes
 from train.web.open_runs import OpenRun
-from train.web.predictions import ORDERS, Filter, list_videos
+from train.web.predictions import ORDERS, Filter, judge_videos, list_videos, sort_videos
+from train.web.run_facts import check_labels
 
 LEFT_OUT = (
     "Attention, and scores of single segments, are computed when they are asked for, which this "
@@ -56,21 +56,17 @@ def list_scored_videos(run: OpenRun, score: str, store: Store) -> dict[str, Any]
     Raises:
         UsageError: Videos have many labels.
     """
+    check_labels(run)
     scores = run.load_scores(score)
-    everything = len(scores.ids)
-    listed = {
-        order: list_videos(run, score, store, Filter(order=order, limit=everything))["videos"]
-        for order in ORDERS
-    }
-    places = {video["id"]: place for place, video in enumerate(listed["id"])}
-    averages = scores.get_averages(run.run.recipe.testing.over)
-    predicted = predict_classes(averages, scores.labels)
+    everything = Filter(order="id", limit=len(scores.ids))
+    predicted, confidence, loss = judge_videos(run, score, scores)
     return {
         "score": score,
-        "videos": listed["id"],
+        "videos": list_videos(run, score, store, everything)["videos"],
         "true": scores.labels.tolist(),
         "predicted": predicted.tolist(),
         "orders": {
-            order: [places[video["id"]] for video in videos] for order, videos in listed.items()
+            order: sort_videos(order, scores.labels, predicted, confidence, loss).tolist()
+            for order in ORDERS
         },
     }

@@ -252,7 +252,7 @@ def test_tsn_names_are_converted(head):
 def test_two_last_layers_are_refused():
     network = make_thin()
     weights = {**network.state_dict(), "new_fc.bias": torch.zeros(5)}
-    with pytest.raises(WeightsError, match=r"two .* named last_linear.bias; .* is new_fc.bias"):
+    with pytest.raises(WeightsError, match=r"two .* named last_linear.bias: .* and new_fc.bias"):
         convert_weights(network, weights)
 
 

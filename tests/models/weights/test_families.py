@@ -35,7 +35,7 @@ def test_every_network_is_recognized(backbone, channels):
     assert family.is_exact and family.share == 1
     assert [name.rpartition(".")[2] for name in family.last_layer_tensors] == ["weight", "bias"]
     assert family.describe_difference() == ""
-    kernel = make_shapes(backbone)[FIRST_KERNELS[backbone][0]]
+    kernel = make_shapes(backbone)[FIRST_KERNELS[backbone]]
     assert family.dims == kernel.ndim - 2
     assert (backbone in CLIP_BACKBONES) == (kernel.ndim == 5)
 

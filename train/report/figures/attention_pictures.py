@@ -26,6 +26,7 @@ from train.report.figures.drawing import (
     make_figure,
     make_grid,
     shorten_id,
+    write_beside,
 )
 
 if TYPE_CHECKING:
@@ -76,16 +77,15 @@ def draw_snippets(videos: list[VideoPictures], points: Points) -> tuple["Figure"
         for cell_axes, stream in zip(row_axes, streams, strict=False):
             cell_axes.imshow(video.draw_picture(stream))
             cell_axes.set_title(f"{NAMES[stream]}, frame {video.times[0]}", fontsize=6)
-        write_id(row_axes[0], shorten_id(video.id, 28))
+        write_beside(row_axes[0], shorten_id(video.id, 28), -0.06, 0.5, "center")
         cells = [(title, point) for point in points for title in video.maps]
         picture = video.draw_picture(streams[0])
         for cell_axes, (title, point) in zip(row_axes[len(streams) :], cells, strict=True):
             attention = video.maps[title]
             query = attention.find_query(point)
             weights = attention.read_weights(query)
-            draw_heat(cell_axes, picture, weights, float(weights.max()))
             start = place_cell(picture, query, attention.query)
-            draw_arrows(cell_axes, picture, weights, start, float(weights.max()))
+            draw_map(cell_axes, picture, weights, start, float(weights.max()))
             cell_axes.plot(*start, "o", color="white", ms=3)
             cell_axes.set_title(escape_dollars(title), fontsize=6)
     shown = " and ".join(NAMES[stream] for stream in streams)
@@ -155,14 +155,14 @@ def draw_query(
         cell_axes.imshow(picture)
         cell_axes.plot(*start, "o", color="white", mec="black", ms=5)
         cell_axes.set_title(f"query: {NAMES[stream]}, frame {video.times[frame]}", fontsize=7)
-    write_id(row_axes[0], f"{shorten_id(video.id, 24)}\n{escape_dollars(title)}")
+    name = f"{shorten_id(video.id, 24)}\n{escape_dollars(title)}"
+    write_beside(row_axes[0], name, -0.06, 0.5, "center")
     own_step = query[0] if attention.query[0] == attention.key[0] else None
     heaviest = np.argsort(-shares, kind="stable")[:shown].tolist()
     for cell_axes, step in zip(row_axes[len(streams) : -1], heaviest, strict=False):
         picture = video.draw_picture(streams[0], choose_frame(key_frames[step]))
         start = place_cell(picture, query, attention.query)
-        draw_heat(cell_axes, picture, weights[step], float(weights.max()))
-        draw_arrows(cell_axes, picture, weights[step], start, float(weights.max()))
+        draw_map(cell_axes, picture, weights[step], start, float(weights.max()))
         is_own = step == own_step
         face = "white" if is_own else "none"
         cell_axes.plot(*start, "o", color=face, mec="white", ms=4)
@@ -194,13 +194,6 @@ def name_frames(times: npt.NDArray[np.int64], frames: range, word: str = "frame"
     return f"{word}{'' if first == last else 's'} {numbers}" if word else numbers
 
 
-def write_id(axes: Any, text: str) -> None:
-    """Write what a row shows at its left."""
-    axes.text(
-        -0.06, 0.5, text, transform=axes.transAxes, fontsize=6, rotation=90, ha="right", va="center"
-    )  # fmt: skip
-
-
 def place_cell(
     picture: npt.NDArray[np.uint8], cell: tuple[int, ...], grid: tuple[int, ...]
 ) -> tuple[float, float]:
@@ -209,32 +202,28 @@ def place_cell(
     return (cell[-1] + 0.5) * width / grid[-1], (cell[-2] + 0.5) * height / grid[-2]
 
 
-def draw_heat(axes: Any, picture: npt.NDArray[np.uint8], weights: F32, largest: float) -> None:
-    """Draw weights (h, w) over a picture; the largest weight is the lightest."""
-    height, width = picture.shape[:2]
-    heat = cv2.resize(weights, (width, height), interpolation=cv2.INTER_LINEAR)
-    axes.imshow(picture)
-    axes.imshow(heat, cmap="inferno", alpha=0.55, vmin=0, vmax=largest)
-
-
-def draw_arrows(
+def draw_map(
     axes: Any,
     picture: npt.NDArray[np.uint8],
     weights: F32,
     start: tuple[float, float],
     largest: float,
 ) -> None:
-    """Draw arrows from a query to its highest weights in a picture.
+    """Draw the weights of a query over a picture: heat, and arrows to the highest weights.
 
     Args:
-        axes: Axes that show the picture.
+        axes: The axes.
         picture: The picture.
         weights: (h, w) weights.
         start: The query (x, y) in pixels of the picture.
-        largest: The weight whose arrow is opaque.
+        largest: The weight whose heat is the lightest, and whose arrow is opaque.
     """
     from matplotlib.patheffects import Normal, Stroke
 
+    height, width = picture.shape[:2]
+    heat = cv2.resize(weights, (width, height), interpolation=cv2.INTER_LINEAR)
+    axes.imshow(picture)
+    axes.imshow(heat, cmap="inferno", alpha=0.55, vmin=0, vmax=largest)
     for y, x, opacity in list_arrows(weights, largest):
         end = place_cell(picture, (y, x), weights.shape)
         outline = [Stroke(linewidth=2.4, foreground="black", alpha=opacity), Normal()]

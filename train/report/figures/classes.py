@@ -161,7 +161,7 @@ def measure_accuracies(
         scores: Scores of a run.
         run: The run of the scores. Default: the run of the source.
     """
-    averages = scores.get_averages(source.get_averaged_values(run or source.run))
+    averages = scores.get_averages(source.get_averaged_values(run))
     return measure_class_accuracies(averages, scores.labels)
 
 
@@ -172,7 +172,7 @@ def count_tested_confusions(source: Source, scores: Scores) -> Confusions:
         source: The run.
         scores: Its scores, with one label for each video.
     """
-    matrix = count_confusions(scores.get_averages(source.averaged_values), scores.labels)
+    matrix = count_confusions(scores.get_averages(source.get_averaged_values()), scores.labels)
     tested = np.unique(scores.labels)
     inner = matrix[np.ix_(tested, tested)]
     others = matrix[tested].sum(axis=1) - inner.sum(axis=1)

@@ -97,7 +97,7 @@ def draw_classes(source: Source) -> list[Drawing]:
         UsageError: The scores are of different videos, or a run has no such score.
     """
     ours, theirs = load_sides(source)
-    gains = measure_side_gains(source, ours, theirs)
+    gains = measure_gains(source, ours, theirs)
     improved = gains.choose_improved(MAX_IMPROVED)
     tested = len(gains.tested)
     versus = f"{ours.title} over {theirs.title}"
@@ -141,7 +141,7 @@ def draw_gains(source: Source) -> list[Drawing]:
         UsageError: The scores are of different videos, or a run has no such score.
     """
     ours, theirs = load_sides(source)
-    gains = measure_side_gains(source, ours, theirs)
+    gains = measure_gains(source, ours, theirs)
     gain, shown = gains.points, gains.choose_largest(MAX_GAINS)
     versus = f"{ours.title} over {theirs.title}"
     if not shown:
@@ -161,20 +161,7 @@ def draw_gains(source: Source) -> list[Drawing]:
     return [Drawing(name="gains", caption=caption, figure=figure)]
 
 
-def measure_gains(source: Source) -> Gains:
-    """Measure what a score gained over another one, by class.
-
-    Args:
-        source: The run, and the run or the score to compare it with.
-
-    Raises:
-        NotApplicable: There is nothing to compare with, or videos have many labels.
-        UsageError: The scores are of different videos, or a run has no such score.
-    """
-    return measure_side_gains(source, *load_sides(source))
-
-
-def measure_side_gains(source: Source, ours: Side, theirs: Side) -> Gains:
+def measure_gains(source: Source, ours: Side, theirs: Side) -> Gains:
     """Measure what a loaded score gained over another one, by class."""
     return Gains(
         tested=np.unique(ours.scores.labels),

@@ -63,14 +63,13 @@ class Source:
     """Device, precision, processes and batch of figures that score videos. Default: one thread of
     this process on the CPU."""
 
-    @property
-    def averaged_values(self) -> AveragedValues:
-        """Return whether the run is evaluated on averaged logits or averaged probabilities."""
-        return self.get_averaged_values(self.run)
+    def get_averaged_values(self, run: Run | None = None) -> AveragedValues:
+        """Return whether a run is evaluated on averaged logits or averaged probabilities.
 
-    def get_averaged_values(self, run: Run) -> AveragedValues:
-        """Return the same of another run, such as that to compare with."""
-        return read_testing(run, self.evaluation).over
+        Args:
+            run: The run. Default: the run of this source.
+        """
+        return read_testing(run or self.run, self.evaluation).over
 
     def scores(self, name: str, run: Run | None = None) -> Scores:
         """Load the scores of a run.
@@ -98,11 +97,8 @@ class Source:
         """
         return read_results(run or self.run, self.evaluation)
 
-    def best_score(self, run: Run | None = None) -> str:
-        """Choose the scores that represent a run, see `choose_default_score`.
-
-        Args:
-            run: The run. Default: the run of this source.
+    def best_score(self) -> str:
+        """Choose the scores that represent the run, see `choose_default_score`.
 
         Returns:
             The name of the scores.
@@ -110,7 +106,7 @@ class Source:
         Raises:
             RunError: If the run was not evaluated.
         """
-        return choose_default_score(list_score_names(self.results(run)))
+        return choose_default_score(list_score_names(self.results()))
 
     def choose_score(self) -> str:
         """Choose the scores that figures of one score show.
@@ -247,9 +243,19 @@ def make_label(name: str) -> str:
     return escape_dollars(f" {name}" if name.startswith("_") else name)
 
 
-def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
-    """Write small text at a position that is given as fractions of the axes."""
-    axes.text(x, y, text, transform=axes.transAxes, fontsize=6, **options)
+def write_beside(
+    axes: Any, text: str, x: float = -0.05, y: float = 0, align: str = "baseline"
+) -> None:
+    """Write what a row shows upwards at the left of its first axes.
+
+    Args:
+        axes: The axes.
+        text: The text.
+        x: Its right side, as a fraction of the width of the axes.
+        y: Its position, as a fraction of their height.
+        align: What of the text is at this position, as Matplotlib's ``va``.
+    """
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=6, rotation=90, ha="right", va=align)
 
 
 def draw_image(image: torch.Tensor, bound: float) -> npt.NDArray[np.uint8]:

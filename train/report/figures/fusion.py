@@ -39,7 +39,7 @@ def draw_fusion(source: Source) -> list[Drawing]:
         if not scorings:
             raise NotApplicable(f"{source.score} is not fused with another score")
     figure, axes = make_figure()
-    averaged_values = source.averaged_values
+    averaged_values = source.get_averaged_values()
     metric, title = choose_metric(source.run.recipe.labels)
     for index, scoring in enumerate(scorings):
         rgb, flow = (source.scores(join_name(scoring.name, b)) for b in ("rgb", "flow"))

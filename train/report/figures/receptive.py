@@ -207,7 +207,7 @@ def draw_rows(rows: list[list[Cell]], titles: list[str], names: list[str]) -> "F
     for cell_axes, title in zip(axes[0], titles, strict=True):
         cell_axes.set_title(title, fontsize=7)
     for row_axes, cells, name in zip(axes, rows, names, strict=True):
-        write_beside(row_axes[0], -0.05, 0, name, rotation=90, ha="right")
+        write_beside(row_axes[0], name)
         for cell_axes, (image, marked) in zip(row_axes, cells, strict=True):
             cell_axes.imshow(image)
             for weights, threshold, style in marked:
@@ -228,29 +228,14 @@ def mark_salient(
         axes: Axes that show the image.
         size: Height and width of the image in pixels.
         weights: (H, W) weights.
-        threshold: The weight above which a position is salient.
+        threshold: The weight above which a position is salient, from `find_thresholds`: one for all
+            frames of a place.
         style: Colour, marker and its size in points.
     """
-    rows, columns = find_salient(weights, threshold)
+    rows, columns = np.nonzero(weights > threshold)
     step_y, step_x = size[0] / weights.shape[0], size[1] / weights.shape[1]
     colour, marker, points = style
     axes.plot(
         (columns + 0.5) * step_x, (rows + 0.5) * step_y, marker, color=colour, ms=points,
         mec="white", mew=0.4, ls="none",
     )  # fmt: skip
-
-
-def find_salient(
-    weights: F32, threshold: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Find the positions of a frame whose weight exceeds a threshold.
-
-    Args:
-        weights: (H, W) weights.
-        threshold: The weight, from `find_thresholds`: one for all frames of a place.
-
-    Returns:
-        The rows and the columns of the positions.
-    """
-    rows, columns = np.nonzero(weights > threshold)
-    return rows, columns

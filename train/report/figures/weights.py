@@ -138,8 +138,7 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         groups = name_groups(columns)
         figure, axes = make_grid(len(shown), len(columns), 1.1, 1.2)
         for row_axes, row, (name, images, weights) in zip(axes, cells, shown, strict=True):
-            title = shorten_id(name, 20)
-            write_beside(row_axes[0], -0.05, 0, title, rotation=90, ha="right")
+            write_beside(row_axes[0], shorten_id(name, 20))
             for column, feature in row:
                 cell = row_axes[columns.index(column)]
                 cell.imshow(images[feature], cmap="gray")

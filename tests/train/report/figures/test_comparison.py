@@ -126,7 +126,8 @@ def test_videos_are_matched_by_their_ids(make_run):
     run = make_run(LABELS, RIGHT)
     ids, labels = ("v4", "v3", "v2", "v1", "v0"), LABELS[::-1]
     other = make_run(labels, [4, 0, 3, 1, 1], name="other", ids=ids)
-    gains = measure_gains(Source(run=run, against=other))
+    source = Source(run=run, against=other)
+    gains = measure_gains(source, *load_sides(source))
     np.testing.assert_array_equal(gains.points[[1, 3, 4]], [0, 50, 0])
 
 
@@ -152,7 +153,8 @@ def test_each_run_is_measured_by_its_own_averages(make_run):
     run, other = make_run([1], [1]), make_run([1], [1], name="other", over="softmax")
     right, wrong = (np.eye(5, dtype=np.float32)[[c]] for c in (1, 0))
     Scores(("v0",), np.array([1]), right, wrong).save(other.path / "scores" / "fusion.npz")
-    assert measure_gains(Source(run=run, against=other)).points[1] == 100
+    source = Source(run=run, against=other)
+    assert measure_gains(source, *load_sides(source)).points[1] == 100
 
 
 def test_figures_say_that_nothing_changed(make_run):
