@@ -232,7 +232,7 @@ def test_vectors_are_not_damaged_by_a_changed_dimension_in_store_json(stores, tm
 
 
 def test_deep_knows_the_dimension(stores, tmp_path, wanted, monkeypatch):
-    """Also if a shard, of another program, says that it was written with the recipe of the store."""
+    """Also if a shard, of another program, says that its recipe is that of the store."""
     monkeypatch.setattr(inspection, "list_recipe_differences", lambda *arguments: [])
     root = stores.fill_features(tmp_path, wanted)
     rebuild_index(root)
