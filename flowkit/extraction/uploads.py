@@ -89,7 +89,7 @@ class Uploads:
         Raises:
             StoreError: Uploads have failed; the message says where the shards are.
         """
-        self._end_thread(None)
+        self.close(None)
         with explain_failure(self._root):
             if self._error is not None:
                 raise self._error
@@ -98,11 +98,12 @@ class Uploads:
         if self._shards:
             self._log(f"uploaded {self._shards} shards ({format_bytes(self._bytes)}) to {self.url}")
 
-    def close(self) -> bool:
-        """End the thread; return whether nothing is sent any more."""
-        return self._end_thread(END_SECONDS)
+    def close(self, seconds: float | None = END_SECONDS) -> bool:
+        """End the thread; return whether nothing is sent any more.
 
-    def _end_thread(self, seconds: float | None) -> bool:
+        Args:
+            seconds: How long to wait for an upload under way; None for any time.
+        """
         self._stop.set()
         if self._thread is not None:
             self._thread.join(seconds)

@@ -118,8 +118,7 @@ class FilePlanner:
 
     def _finish(self) -> FilePlan:
         plan = self._plan
-        plan.tasks = arrange_tasks(self._tasks, self._options.limit)
-        plan.beyond = len(self._tasks) - len(plan.tasks)
+        plan.tasks, plan.beyond = arrange_tasks(self._tasks, self._options.limit)
         return plan
 
     def _read_info(self, id: str) -> dict[str, Any] | None:

@@ -183,7 +183,7 @@ class FeatureFileRun(FolderRun):
         self.tasks = {task.id: task for task in plan.tasks}
         self._outdated = {id: self.folder.identify_info(id) for id in self.tasks}
         self._add_left_out_videos(plan)
-        self.record_rejected(self.located, failures, options.part)
+        self.record_rejected(self.located, failures)
         flow, weights = request.frames.flow, None
         if summary.backend and flow is not None and flow.is_learned:
             weights = find_weights_file(flow.method, options.flow_weights)
