@@ -121,17 +121,12 @@ def read_weights(path: Path) -> Weights:
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    is_named = isinstance(content, dict) and all(
-        isinstance(name, str) and torch.is_tensor(value) for name, value in content.items()
-    )
-    if not is_named or not content:
-        actual = "nothing" if is_named else type(content).__name__
-        if isinstance(content, dict) and content:
-            name, value = next(
-                (n, v)
-                for n, v in content.items()
-                if not (isinstance(n, str) and torch.is_tensor(v))
-            )
+    items = content.items() if isinstance(content, dict) else ()
+    others = [(n, v) for n, v in items if not (isinstance(n, str) and torch.is_tensor(v))]
+    if others or not items:
+        actual = "nothing" if isinstance(content, dict) else type(content).__name__
+        if others:
+            name, value = others[0]
             actual = f"{type(value).__name__} as {name!r}"
         raise FlowError(
             f"{printable_path(path)} holds no weights: expected tensors by name, got {actual}"
