@@ -216,10 +216,7 @@ def find_chroma_positions(frame: Any) -> I32 | None:
         for plane in planes:
             plane[:] = random.integers(0, 256, plane.shape, np.uint8)
         expected = convert_to_rgb(VideoReformatter(), small)
-    except (
-        av.error.FFmpegError,
-        ValueError,
-    ):  # also for the frame itself
+    except (av.error.FFmpegError, ValueError):  # also for the frame itself
         return None
     for row_position, column_position in product(CHROMA_POSITIONS.values(), repeat=2):
         chroma = np.array([row_position, column_position], np.int32)
