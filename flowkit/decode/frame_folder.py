@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Self
 
 from flowkit.decode.container import get_display_name
-from flowkit.decode.conversion import FrameConverter
+from flowkit.decode.conversion import FrameConverter, check_sizes
 from flowkit.decode.frame import VideoFrame
 from flowkit.decode.image_file import Image, decode_image, may_keep, read_image_file
 from flowkit.decode.orientation import Orientation
-from flowkit.decode.reader import check_sizes
 from flowkit.decode.resample import repeat_frames, resample_frames
 from flowkit.errors import UsageError, VideoError
 from flowkit.frame_files import list_frames

@@ -17,7 +17,7 @@ Resampling to another frame rate is defined in ``resample.py``.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from typing import Any, Self
@@ -27,7 +27,7 @@ import numpy as np
 
 from flowkit.decode.closable import ClosableIterator
 from flowkit.decode.container import format_error, get_display_name, open_container
-from flowkit.decode.conversion import FrameConverter
+from flowkit.decode.conversion import FrameConverter, check_sizes
 from flowkit.decode.frame import RGBFrame, VideoFrame
 from flowkit.decode.orientation import Orientation
 from flowkit.decode.packets import PacketReader
@@ -49,8 +49,6 @@ from flowkit.decode.video_info import VideoInfo
 from flowkit.errors import UsageError, VideoError
 from flowkit.recipe import Resize
 
-MAX_SIDE = 65500
-"""Longest side in pixels of a JPEG that libjpeg writes."""
 # Formats whose headers do not state the frame size; only a key frame has it.
 FORMATS_WITHOUT_SIZE = frozenset(
     {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "mjpeg", "vc1", "obu", "av1"}
@@ -302,19 +300,6 @@ class VideoReader:
     def __exit__(self, *exception: object) -> None:
         """Close the file."""
         self.close()
-
-
-def check_sizes(label: str, sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Raise a VideoError if images of a size cannot be stored as JPEG.
-
-    Args:
-        label: Name of the video, for error messages.
-        sizes: Width and height in pixels by what has this size.
-    """
-    for name, (width, height) in sizes.items():
-        if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
-            problem = f"{name} is {width}×{height}, expected sides of 1..{MAX_SIDE}"
-            raise VideoError("bad-size", f"{label}: {problem}")
 
 
 def read_video(

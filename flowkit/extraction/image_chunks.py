@@ -94,19 +94,17 @@ def read_stored_images(
     """
     try:
         stored_times = video.read_stored_times()
-    except CorruptError as error:
-        raise VideoError("broken", " ".join(str(error).split())) from error
-    for start in range(0, video.num_frames, STORED_FRAMES):
-        if stop.is_set():
-            raise Stopped
-        end = min(start + STORED_FRAMES, video.num_frames)
-        try:
-            rgb = [decode_rgb(video.rgb_bytes(t)) for t in range(start, end) if "rgb" in streams]
+        for start in range(0, video.num_frames, STORED_FRAMES):
+            if stop.is_set():
+                raise Stopped
+            end = min(start + STORED_FRAMES, video.num_frames)
+            rows = range(start, end)
+            rgb = [decode_rgb(video.rgb_bytes(t)) for t in rows if "rgb" in streams]
             last = min(end, video.num_flow) if "flow" in streams else start
             jpegs = video.flow_jpegs(start, last - start) if last > start else []
             flow = [np.stack([decode_grey(x), decode_grey(y)], axis=-1) for x, y in jpegs]
-        except CorruptError as error:
-            raise VideoError("broken", " ".join(str(error).split())) from error
-        report_progress(end - start)
-        times = [None if stored_times is None else int(stored_times[t]) for t in range(start, end)]
-        yield ImageChunk(rgb=rgb, flow=flow, times=times)
+            report_progress(end - start)
+            times = [None if stored_times is None else int(stored_times[t]) for t in rows]
+            yield ImageChunk(rgb=rgb, flow=flow, times=times)
+    except CorruptError as error:
+        raise VideoError("broken", " ".join(str(error).split())) from error

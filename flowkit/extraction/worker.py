@@ -102,22 +102,18 @@ class Worker:
             StoreError: The store cannot be written.
             FlowkitError: The machine, not the video, is the cause.
         """
-        self.share = 0.0
-        outcome = self._extract_or_fail(task)
-        return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
-
-    def _extract_or_fail(self, task: ExtractionTask) -> Outcome:
-        """Extract a video; turn an exception that the video causes into an outcome."""
 
         def work() -> Outcome:
             with self._gpu_timer.enter_stage("video"):
                 return self._extract(task)
 
+        self.share = 0.0
         try:
-            return convert_failures(task, self.setup.root, work)
+            outcome = convert_failures(task, self.setup.root, work)
         finally:
             for writer in self._writers.values():
                 writer.abandon()
+        return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
 
     def close(self) -> None:
         """Commit all complete videos and close the shards."""
