@@ -1,4 +1,8 @@
-"""Compute the flow of chunks of frames with the method of a recipe: TV-L1, or a learned one."""
+"""Compute the flow of chunks of frames with the method of a recipe: TV-L1, or a learned one.
+
+TV-L1 reads grey frames, and learned methods read RGB. The fields of both are quantized and stored
+in the same way.
+"""
 
 from collections.abc import Callable
 from threading import Event
@@ -9,10 +13,10 @@ import numpy.typing as npt
 
 from flowkit.decode import RGBFrame
 from flowkit.extraction.frame_pairs import FramePairs, compute_tvl1
-from flowkit.extraction.learned_flow import compute_quantized, load_method
+from flowkit.extraction.learned_flow import load_method
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import WorkerSettings
-from flowkit.flow import tvl1_video_quantized
+from flowkit.flow import quantize, tvl1_video_quantized
 from flowkit.recipe import FlowRecipe
 
 U8 = npt.NDArray[np.uint8]
@@ -68,12 +72,13 @@ class FlowSolver:
     def _solve(self, recipe: FlowRecipe, first: list[U8], second: list[U8]) -> U8:
         """Compute the flow from each first frame, grey or RGB, to its second one."""
         if recipe.is_learned:
-            batches = []
-            for batch in compute_quantized(self._settings, np.stack(first), np.stack(second)):
+            network, batches = load_method(self._settings), []
+            assert network is not None
+            for batch in network.compute_batches(np.stack(first), np.stack(second)):
                 if self._stop.is_set():
                     raise Stopped
                 self._report_progress(len(batch))  # a chunk may take minutes on a CPU
-                batches.append(batch)
+                batches.append(quantize(np.ascontiguousarray(batch), recipe.bound))
             return np.concatenate(batches)
         assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
         backend = self._settings.backend

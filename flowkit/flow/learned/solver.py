@@ -98,7 +98,10 @@ class LearnedFlow:
                 flow = self._method.compute(self._network, *padded)
         except RuntimeError as error:
             if not is_out_of_memory(error):
-                raise convert_error(error, self._on_gpu) from error
+                if not self._on_gpu:
+                    raise
+                message = " ".join(str(error).split())
+                raise DeviceError(f"the GPU failed: {type(error).__name__}: {message}") from error
             if len(frames0) == 1:
                 raise self._make_memory_error(height, width) from error
         else:
@@ -232,14 +235,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
     # The allocator of the CPU raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def convert_error(error: RuntimeError, on_gpu: bool) -> Exception:
-    """Convert an error of PyTorch on a GPU to a DeviceError; on a CPU, return it unchanged."""
-    if not on_gpu:
-        return error
-    message = " ".join(str(error).split())
-    return DeviceError(f"the GPU failed: {type(error).__name__}: {message}")
 
 
 def release_gpu_memory() -> None:
