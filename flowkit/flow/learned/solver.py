@@ -113,7 +113,9 @@ class LearnedFlow:
             return crop_flow(flow, height, width, self._method.multiple)
         # Outside the except clause, so that the traceback no longer holds the tensors.
         self._fitting_pairs[height, width] = (len(frames0) + 1) // 2
-        release_gpu_memory()
+        import torch
+
+        torch.cuda.empty_cache()  # does nothing without a GPU
         return None
 
     def _count_pairs(self, height: int, width: int) -> int:
@@ -235,11 +237,3 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
     # The allocator of the CPU raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def release_gpu_memory() -> None:
-    """Return the memory to the GPU that PyTorch holds in reserve; nothing happens without a GPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -67,7 +67,9 @@ def find_weights_file(name: str, path: Path | None) -> Path:
                 f"expected a file such as {method.weights_file}"
             )
         return path.absolute()
-    folder = find_cache_folder()
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"  # where torchvision downloads weights to
     file = folder / method.weights_file
     if not file.is_file():
         command = method.download_command
@@ -78,13 +80,6 @@ def find_weights_file(name: str, path: Path | None) -> Path:
             "there, or name a weight file with --flow-weights FILE"
         )
     return file.absolute()
-
-
-def find_cache_folder() -> Path:
-    """Return the folder in which PyTorch and torchvision keep downloaded weights."""
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def read_weights(path: Path) -> Weights:
