@@ -62,7 +62,8 @@ def check_packages(distribution: str = DISTRIBUTION) -> list[Finding]:
     needed = [item for item in declared if not item.marker or item.marker.evaluate({"extra": ""})]
     ranges = {choose_build(item.name): str(item.specifier) for item in needed}
     installed = {name: find_version(name) for name in ranges}
-    return compare_versions(ranges, installed, read_tested_versions()) + check_opencv()
+    findings = compare_versions(ranges, installed, read_tested_versions())
+    return findings + check_opencv(find_installed_opencv())
 
 
 def choose_build(distribution: str) -> str:
@@ -126,18 +127,17 @@ def read_tested_versions() -> dict[str, str]:
     return {}
 
 
-def check_opencv(installed: tuple[str, ...] | None = None) -> list[Finding]:
+def check_opencv(installed: tuple[str, ...]) -> list[Finding]:
     """Check that there is only one OpenCV distribution.
 
     Several of them overwrite each other's files, so that ``cv2.optflow`` may be missing.
 
     Args:
-        installed: The installed OpenCV distributions (default: they are looked up).
+        installed: The installed OpenCV distributions.
 
     Returns:
         A warning if there are several, else nothing.
     """
-    installed = find_installed_opencv() if installed is None else installed
     if len(installed) < 2:
         return []
     message = f"{' and '.join(installed)} are installed over each other"
