@@ -6,6 +6,7 @@ fast as swscale and gives the same bytes. swscale converts all others, with its 
 bit-exact arithmetic, so the bytes are the same on all machines.
 """
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -36,6 +37,8 @@ MIN_SIDE = 16
 """Shortest side in pixels of frames that the kernel converts; below it, swscale may weight chroma
 samples differently.
 """
+MAX_SIDE = 65500
+"""Longest side in pixels of a JPEG that libjpeg writes."""
 PROBE_SIZES = ((32, 16), (48, 16))
 """Width and height in pixels of the noise of `find_chroma_positions`; the second size is used for
 frames of the first one.
@@ -142,6 +145,19 @@ class FrameConverter:
                 f"{self._label}: cannot convert {frame.format.name} to RGB ({format_error(error)})"
             )
             raise VideoError("broken", message) from error
+
+
+def check_sizes(label: str, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Raise a VideoError if images of a size cannot be stored as JPEG.
+
+    Args:
+        label: Name of the video, for error messages.
+        sizes: Width and height in pixels by what has this size.
+    """
+    for name, (width, height) in sizes.items():
+        if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+            problem = f"{name} is {width}×{height}, expected sides of 1..{MAX_SIDE}"
+            raise VideoError("bad-size", f"{label}: {problem}")
 
 
 def read_planes(frame: Any) -> tuple[U8, U8, U8] | None:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Self
 
 from flowkit.decode.container import get_display_name
-from flowkit.decode.conversion import FrameConverter
+from flowkit.decode.conversion import FrameConverter, check_sizes
 from flowkit.decode.frame import VideoFrame
 from flowkit.decode.image_file import Image, decode_image, may_keep, read_image_file
 from flowkit.decode.orientation import Orientation
-from flowkit.decode.reader import MAX_SIDE
-from flowkit.decode.resample import resample_frames
+from flowkit.decode.resample import repeat_frames, resample_frames
 from flowkit.errors import UsageError, VideoError
 from flowkit.frame_files import list_frames
 from flowkit.recipe import Resize, RGBRecipe
@@ -96,13 +95,8 @@ class FrameFolderReader:
         height, width = first.orientation.apply(first.pixels).shape[:2]
         self._image_size = (width, height)
         self.width, self.height = resize.compute_size(width, height)
-        for name, (w, h) in (
-            ("image", self._image_size),
-            ("resized image", (self.width, self.height)),
-        ):
-            if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
-                problem = f"{name} is {w}×{h}, expected sides of 1..{MAX_SIDE}"
-                raise VideoError("bad-size", f"{self._label}: {problem}")
+        resized = (self.width, self.height)
+        check_sizes(self._label, {"image": self._image_size, "resized image": resized})
         self._is_area = resize.filter == "area"
         self._converters: dict[Orientation, FrameConverter] = {}
         self._is_iterated = self._has_deep_images = False
@@ -133,16 +127,8 @@ class FrameFolderReader:
                 f"{self._label}: a FrameFolderReader can be iterated only once; open another one"
             )
         self._is_iterated = True
-        return self._read_frames()
-
-    def _read_frames(self) -> Iterator[VideoFrame]:
-        """Read each image that is shown, and repeat it as often as resampling requires."""
-        rate, index = self._fps or self._rate, 0
-        for name, count in self._choose_files():
-            frame = self._read_frame(name)
-            for _ in range(count):
-                yield frame._replace(time=round(index * 10**6 / rate))
-                index += 1
+        frames = ((self._read_frame(name), count) for name, count in self._choose_files())
+        return repeat_frames(frames, self._fps or self._rate)
 
     def _choose_files(self) -> Iterator[tuple[str, int]]:
         """Yield the name of each file that is shown, and how many times."""
@@ -157,7 +143,7 @@ class FrameFolderReader:
             yield file.name, count
 
     def _read_frame(self, name: str) -> VideoFrame:
-        """Read one image as a frame at time 0."""
+        """Read one image as a frame without a time."""
         data, image = self._decode(name)
         size = image.orientation.apply(image.pixels).shape[1::-1]
         if size != self._image_size:
@@ -180,7 +166,7 @@ class FrameFolderReader:
             )
         keeps = size == target and self._rgb is not None and may_keep(data, image, self._rgb)
         pixels = self._converters[orientation].resize(image.pixels)
-        return VideoFrame(pixels, 0, data if keeps else None)
+        return VideoFrame(pixels, None, data if keeps else None)
 
     def _decode(self, name: str) -> tuple[bytes, Image]:
         """Read and decode one file."""

@@ -53,16 +53,14 @@ def read_image_file(path: Path) -> bytes:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
-            problem = "expected an image, got a special file"
-            raise VideoError("not-a-file", f"{name_image(path)}: {problem}")
+            raise make_image_error("not-a-file", path, "expected an image, got a special file")
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise VideoError("missing", f"{name_image(path)}: no such file") from error
+        raise make_image_error("missing", path, "no such file") from error
     except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-        raise VideoError("unreadable", f"{name_image(path)}: {problem}") from error
+        raise make_image_error("unreadable", path, f"cannot be read ({error.strerror})") from error
     if not data:
-        raise VideoError("empty", f"{name_image(path)}: the file is empty (0 bytes)")
+        raise make_image_error("empty", path, "the file is empty (0 bytes)")
     return data
 
 
@@ -93,19 +91,19 @@ def decode_image(data: bytes, path: Path) -> Image:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
     except (ValueError, cv2.error) as error:
         problem = f"damaged, or not an image ({to_one_line(str(error))})"
-        raise VideoError("broken", f"{name_image(path)}: {problem}") from error
+        raise make_image_error("broken", path, problem) from error
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         problem = "damaged, or not an image; expected 8 or 16 bits per value"
-        raise VideoError("broken", f"{name_image(path)}: {problem}")
+        raise make_image_error("broken", path, problem)
     bits = 8 * pixels.itemsize
     if bits == 16:
         pixels = (pixels >> 8).astype(np.uint8)
     return Image(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), orientation, bits)
 
 
-def name_image(path: Path) -> str:
-    """Return the name of an image file after that of its folder, printable on one line."""
-    return f"{get_display_name(path.parent)}/{get_display_name(path)}"
+def make_image_error(kind: str, path: Path, problem: str) -> VideoError:
+    """Make the error for an image file, with its name and that of its folder before the problem."""
+    return VideoError(kind, f"{get_display_name(path.parent)}/{get_display_name(path)}: {problem}")
 
 
 def may_keep(data: bytes, image: Image, recipe: RGBRecipe) -> bool:

@@ -27,11 +27,16 @@ import numpy as np
 
 from flowkit.decode.closable import ClosableIterator
 from flowkit.decode.container import format_error, get_display_name, open_container
-from flowkit.decode.conversion import FrameConverter
+from flowkit.decode.conversion import FrameConverter, check_sizes
 from flowkit.decode.frame import RGBFrame, VideoFrame
 from flowkit.decode.orientation import Orientation
 from flowkit.decode.packets import PacketReader
-from flowkit.decode.resample import bridge_clock_jumps, compute_presentation_times, resample_frames
+from flowkit.decode.resample import (
+    bridge_clock_jumps,
+    compute_presentation_times,
+    repeat_frames,
+    resample_frames,
+)
 from flowkit.decode.stream import (
     find_video_stream,
     get_average_fps,
@@ -44,8 +49,6 @@ from flowkit.decode.video_info import VideoInfo
 from flowkit.errors import UsageError, VideoError
 from flowkit.recipe import Resize
 
-MAX_SIDE = 65500
-"""Longest side in pixels of a JPEG that libjpeg writes."""
 # Formats whose headers do not state the frame size; only a key frame has it.
 FORMATS_WITHOUT_SIZE = frozenset(
     {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "mjpeg", "vc1", "obu", "av1"}
@@ -145,10 +148,7 @@ class VideoReader:
                 "so; --square-pixels stretches the frames"
             )
         size, area = (self.width, self.height), self._resize.filter == "area"
-        for name, (w, h) in (("frame", (width, height)), ("resized frame", size)):
-            if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
-                problem = f"{name} is {w}×{h}, expected sides of 1..{MAX_SIDE}"
-                raise VideoError("bad-size", f"{self._display_name}: {problem}")
+        check_sizes(self._display_name, {"frame": (width, height), "resized frame": size})
         self._converter = FrameConverter(size, area, orientation, self._display_name)
         decoded_frames = chain([first_frame], frames)
         self._decoded_frames = ClosableIterator(decoded_frames, self._container.close)
@@ -190,27 +190,17 @@ class VideoReader:
         self._is_iterated = True
         tick = get_seconds_per_tick(self._stream)
         interval = 1 / Fraction(self.info.fps).limit_denominator(1_000_000)
+        convert = self._converter.convert
         if self._fps is not None:
-            return self._resample_frames(self._fps, tick, interval)
+            chosen = resample_frames(self._decoded_frames, self._fps, tick, interval, self.warnings)
+            converted = ((VideoFrame(convert(frame), None), count) for frame, count in chosen)
+            return repeat_frames(converted, self._fps)
         timed_frames = bridge_clock_jumps(
             compute_presentation_times(self._decoded_frames, tick, interval),
             interval,
             self.warnings,
         )
-        convert = self._converter.convert
         return (VideoFrame(convert(frame), round(time * 10**6)) for time, frame in timed_frames)
-
-    def _resample_frames(
-        self, fps: Fraction, tick: Fraction, interval: Fraction
-    ) -> Iterator[VideoFrame]:
-        """Repeat or drop frames to reach a constant frame rate."""
-        frames = resample_frames(self._decoded_frames, fps, tick, interval, self.warnings)
-        index = 0
-        for frame, count in frames:
-            pixels = self._converter.convert(frame)
-            for _ in range(count):
-                yield VideoFrame(pixels, round(index * 10**6 / fps))
-                index += 1
 
     def _decode_frames(self) -> Iterator[Any]:
         """Decode frames until the end or the first failure, and record problems as warnings."""

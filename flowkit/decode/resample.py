@@ -6,9 +6,11 @@ timestamps. Containers round timestamps to ticks, so frames that are late by up 
 accepted. Arithmetic is exact (fractions of seconds).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
+
+from flowkit.decode.frame import VideoFrame
 
 MAX_GAP = 600
 """Seconds that one frame may be shown; a longer time means that the timestamps are wrong."""
@@ -60,6 +62,23 @@ def resample_frames(
         # However short the video is, there is one output frame.
         if outputs > emitted or emitted == 0:
             yield current_frame, max(1, outputs - emitted)
+
+
+def repeat_frames(frames: Iterable[tuple[VideoFrame, int]], fps: Fraction) -> Iterator[VideoFrame]:
+    """Repeat frames as a constant frame rate requires.
+
+    Args:
+        frames: Each frame, and how many times it is shown; its own time is not used.
+        fps: Output frames per second.
+
+    Yields:
+        The output frames, with the times k/fps.
+    """
+    index = 0
+    for frame, count in frames:
+        for _ in range(count):
+            yield frame._replace(time=round(index * 10**6 / fps))
+            index += 1
 
 
 def compute_presentation_times(

@@ -18,7 +18,7 @@ TMPDIR_NAMES = ("TMPDIR", "TEMP", "TMP")
 """Variables that name the temporary folder, in the order in which Python reads them."""
 
 
-def check_temporary_folder(environment: Mapping[str, str] | None = None) -> list[Finding]:
+def check_temporary_folder(environment: Mapping[str, str] = os.environ) -> list[Finding]:
     """Check that the temporary folder can be written and its path is short enough for sockets.
 
     Args:
@@ -27,7 +27,6 @@ def check_temporary_folder(environment: Mapping[str, str] | None = None) -> list
     Returns:
         One finding.
     """
-    environment = os.environ if environment is None else environment
     name = next((name for name in TMPDIR_NAMES if environment.get(name)), None)
     if name is None:
         return check_default_temporary_folder()
@@ -76,7 +75,7 @@ def check_path_length(name: str, folder: Path) -> list[Finding]:
     return [Finding("temporary", "warn", message, f"set {name} to a shorter path, such as /tmp")]
 
 
-def check_home(environment: Mapping[str, str] | None = None) -> list[Finding]:
+def check_home(environment: Mapping[str, str] = os.environ) -> list[Finding]:
     """Check that the home folder can be written, because libraries keep compiled code there.
 
     Args:
@@ -85,7 +84,6 @@ def check_home(environment: Mapping[str, str] | None = None) -> list[Finding]:
     Returns:
         One finding.
     """
-    environment = os.environ if environment is None else environment
     home = environment.get("HOME")
     if home is None:
         try:

@@ -66,7 +66,7 @@ def explain_import_error(error: Exception) -> str | None:
         # Its metadata is there but its files are not, so pip would consider it installed.
         return f"{cause}: {reinstall}"
     if module == "cv2" and re.search(r"\blib\S+\.so\b", cause):
-        return f"cv2 cannot be used ({cause}): {reinstall_opencv()}"
+        return f"cv2 cannot be used ({cause}): {reinstall_opencv(find_installed_opencv())}"
     return (
         f"{module} cannot be used ({cause}): {reinstall}; 'flowkit doctor' shows what else is wrong"
     )
@@ -99,16 +99,15 @@ def format_install_command(*requirements: str) -> str:
     return " ".join(("pip install", DISTRIBUTION, *(f"'{item}'" for item in requirements)))
 
 
-def reinstall_opencv(installed: tuple[str, ...] | None = None) -> str:
+def reinstall_opencv(installed: tuple[str, ...]) -> str:
     """Format the commands that leave the headless build as the only installed OpenCV.
 
     Args:
-        installed: The installed OpenCV distributions (default: they are looked up).
+        installed: The installed OpenCV distributions.
 
     Returns:
         The commands in one line.
     """
-    installed = find_installed_opencv() if installed is None else installed
     remove = f"pip uninstall -y {' '.join(installed)}, then " if installed else ""
     requirement = find_requirement(HEADLESS_OPENCV)
     return f"{remove}pip install --force-reinstall --no-deps '{requirement}'"

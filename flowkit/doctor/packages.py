@@ -60,24 +60,17 @@ def check_packages(distribution: str = DISTRIBUTION) -> list[Finding]:
         advice = f"pip install {distribution}, which also installs the packages that it needs"
         return [Finding("packages", "warn", f"{distribution} is not installed", advice)]
     needed = [item for item in declared if not item.marker or item.marker.evaluate({"extra": ""})]
-    ranges = {item.name: str(item.specifier) for item in needed}
+    ranges = {choose_build(item.name): str(item.specifier) for item in needed}
     installed = {name: find_version(name) for name in ranges}
-    choose_opencv(ranges, installed)
-    return compare_versions(ranges, installed, read_tested_versions()) + check_opencv()
+    findings = compare_versions(ranges, installed, read_tested_versions())
+    return findings + check_opencv(find_installed_opencv())
 
 
-def choose_opencv(ranges: dict[str, str], installed: dict[str, str | None]) -> None:
-    """Accept the OpenCV build with a GUI if it is installed instead of the headless build.
-
-    Args:
-        ranges: Declared version ranges by distribution; the entry of OpenCV is replaced.
-        installed: Installed versions by distribution; the entry of OpenCV is replaced.
-    """
+def choose_build(distribution: str) -> str:
+    """Return the OpenCV build with a GUI if it is installed instead of the headless build."""
     with_gui = "opencv-contrib-python"
-    if HEADLESS_OPENCV in ranges and installed[HEADLESS_OPENCV] is None and find_version(with_gui):
-        ranges[with_gui] = ranges.pop(HEADLESS_OPENCV)
-        del installed[HEADLESS_OPENCV]
-        installed[with_gui] = find_version(with_gui)
+    accepts_gui = distribution == HEADLESS_OPENCV and find_version(HEADLESS_OPENCV) is None
+    return with_gui if accepts_gui and find_version(with_gui) else distribution
 
 
 def compare_versions(
@@ -134,18 +127,17 @@ def read_tested_versions() -> dict[str, str]:
     return {}
 
 
-def check_opencv(installed: tuple[str, ...] | None = None) -> list[Finding]:
+def check_opencv(installed: tuple[str, ...]) -> list[Finding]:
     """Check that there is only one OpenCV distribution.
 
     Several of them overwrite each other's files, so that ``cv2.optflow`` may be missing.
 
     Args:
-        installed: The installed OpenCV distributions (default: they are looked up).
+        installed: The installed OpenCV distributions.
 
     Returns:
         A warning if there are several, else nothing.
     """
-    installed = find_installed_opencv() if installed is None else installed
     if len(installed) < 2:
         return []
     message = f"{' and '.join(installed)} are installed over each other"

@@ -10,6 +10,7 @@ The store holds four videos with the streams ``rgb``, ``flow`` and ``audio``. Ea
 empty, and is removed afterwards.
 """
 
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -35,28 +36,23 @@ def list_plugin_steps(
     # Two packages may use the same name; only one of their steps is listed then.
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
     return [
-        make_step(entries[name], store_path, folder / name, required_topics)
+        TrialStep(
+            name, partial(run_plugin, entries[name], store_path, folder / name), required_topics
+        )
         for name in sorted(entries)
     ]
 
 
-def make_step(
-    entry: EntryPoint, store_path: Path, folder: Path, required_topics: tuple[str, ...]
-) -> TrialStep:
-    """Make the trial step of one entry point, which is imported only when the step runs.
+def run_plugin(entry: EntryPoint, store_path: Path, folder: Path) -> str:
+    """Import the function of an entry point, and run it.
 
     Args:
         entry: The entry point.
-        store_path: Path of the store that the step uses.
-        folder: Folder for the step; it is created when the step runs.
-        required_topics: Topics of the steps that must succeed before.
+        store_path: Path of the store that the function uses.
+        folder: Folder for the function, which is created.
 
     Returns:
-        The step.
+        The description that the function returns.
     """
-
-    def run() -> str:
-        folder.mkdir(parents=True)
-        return str(entry.load()(store_path, folder))
-
-    return TrialStep(entry.name, run, required_topics)
+    folder.mkdir(parents=True)
+    return str(entry.load()(store_path, folder))

@@ -186,14 +186,8 @@ def check_lock(descriptor: int, folder: Path) -> list[Finding]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         message = f"files in {folder} cannot be locked: {error.strerror}"
-        return [
-            Finding(
-                "locks",
-                "fail",
-                message,
-                "mount the file system with locks (option 'flock' on Lustre)",
-            )
-        ]
+        advice = "mount the file system with locks (option 'flock' on Lustre)"
+        return [Finding("locks", "fail", message, advice)]
     return [Finding("locks", "ok", f"files in {folder} can be written and locked")]
 
 

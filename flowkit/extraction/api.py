@@ -196,30 +196,16 @@ def choose_videos(
     options: LabelOptions,
     console: Console,
 ) -> tuple[LocatedVideos, AnnotationTable | None]:
-    """Find the videos, and their labels if there are any.
+    """Find the videos, and their labels if there are any; say what was understood of the labels.
 
     Raises:
-        UsageError: No video is given, or arguments are not compatible.
-        AnnotationError: A label file is malformed, or lists none of the videos.
-    """
-    if labels is None and options == LabelOptions():
-        return locate_videos(videos)
-    return locate_labelled(videos, labels, options, console)
-
-
-def locate_labelled(
-    videos: PathLike | Iterable[PathLike],
-    labels: PathLike | Iterable[PathLike] | None,
-    options: LabelOptions,
-    console: Console,
-) -> tuple[LocatedVideos, AnnotationTable]:
-    """Find the videos of a folder that label files list, and say what was understood.
-
-    Raises:
-        UsageError: ``videos`` is not one folder, or there is no label file.
+        UsageError: No video is given, or arguments are not compatible: label files need ``videos``
+            to be one folder.
         AnnotationError: A label file is malformed, or lists none of the videos.
     """
     if labels is None:
+        if options == LabelOptions():
+            return locate_videos(videos)
         raise UsageError("columns, classes and file_template describe labels; give labels too")
     if not isinstance(videos, str | os.PathLike):
         raise UsageError("labels needs videos to be one folder, the one that the labels are about")

@@ -107,10 +107,8 @@ class FolderRun(ABC):
         """Return the folder of the results, which messages name; by default it is `root`."""
         return self.root
 
-    def record_rejected(
-        self, located: LocatedVideos, failures: Mapping[str, Failure], part: tuple[int, int]
-    ) -> None:
-        """Record files that cannot be sources as failed.
+    def record_rejected(self, located: LocatedVideos, failures: Mapping[str, Failure]) -> None:
+        """Record files of this part that cannot be sources as failed.
 
         Those that are recorded for the same reason already are quarantined, as videos are, unless
         all failures are to be tried again.
@@ -118,10 +116,9 @@ class FolderRun(ABC):
         Args:
             located: The located videos, with the rejected ones.
             failures: Earlier failures by video id.
-            part: The part (i, n) of the videos that this run works on.
         """
         for rejected in located.rejected:
-            if not belongs(rejected.id, part):
+            if not belongs(rejected.id, self._options.part):
                 continue
             earlier = failures.get(rejected.id)
             is_known = earlier is not None and earlier.reason == rejected.reason

@@ -19,13 +19,10 @@ class FramePairs:
 
     Args:
         step: Frames from the first to the second frame of a pair; not 0.
-
-    Attributes:
-        step: The same.
     """
 
     def __init__(self, step: int) -> None:
-        self.step = step
+        self._step = step
         self._kept: list[U8] = []
 
     def add(self, frames: list[U8]) -> tuple[list[U8], list[U8]]:
@@ -38,11 +35,11 @@ class FramePairs:
             The first and the second frames of the pairs, both in the order of time. Over all calls,
             the first frames are all that have a partner, each once.
         """
-        distance = abs(self.step)
+        distance = abs(self._step)
         window = [*self._kept, *frames]
         self._kept = window[-distance:]
         earlier, later = window[:-distance], window[distance:]
-        return (earlier, later) if self.step > 0 else (later, earlier)
+        return (earlier, later) if self._step > 0 else (later, earlier)
 
 
 def compute_tvl1(

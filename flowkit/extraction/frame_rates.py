@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flowkit.annotations import AnnotationTable, Source
+from flowkit.caches import is_folder
 from flowkit.errors import UsageError
-from flowkit.extraction.source import is_folder
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.recipe import StoreRecipe
 from flowkit.recipe.recipe import MAX_FPS

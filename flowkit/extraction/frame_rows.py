@@ -9,19 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import Event
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from flowkit.decode import VideoFrame
 from flowkit.extraction.flow_solver import FlowSolver, Stopped
-from flowkit.extraction.frame_pairs import FramePairs
 from flowkit.extraction.motion import MotionHistogram
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import WorkerSettings
-from flowkit.recipe import FlowRecipe, RGBRecipe
+from flowkit.recipe import RGBRecipe
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 
-U8 = npt.NDArray[np.uint8]
 Row = dict[str, Any]
 """Values of the columns of a row of ``frames``: JPEGs, and the time in microseconds."""
 
@@ -49,12 +44,9 @@ class FrameRows:
         report_progress: Callable[[int], None],
         stop: Event,
     ) -> None:
-        self._settings = settings
-        self._streams = streams
-        self._timer = timer
-        self._report_progress = report_progress
-        self._stop = stop
-        self._solver = FlowSolver(settings, report_progress, stop)
+        self._recipe, self._streams = settings.recipe, streams
+        self._timer, self._stop = timer, stop
+        self._solver = FlowSolver(settings, timer, report_progress, stop)
         self.motion = MotionHistogram()
 
     def compute(self, chunks: Iterable[list[VideoFrame]]) -> Iterator[Row]:
@@ -65,25 +57,17 @@ class FrameRows:
         Raises:
             Stopped: The extraction is to end.
         """
-        recipe = self._settings.recipe
+        rgb = self._recipe.rgb if "rgb" in self._streams else None
+        flow = self._recipe.flow if "flow" in self._streams else None
         waiting: deque[Row] = deque()
-        pairs = FramePairs(recipe.flow.step if recipe.flow is not None else 1)
         for chunk in chunks:
             if self._stop.is_set():
                 raise Stopped
-            images: list[bytes | None] = [None] * len(chunk)
-            if "rgb" in self._streams:
-                assert recipe.rgb is not None
-                images = self._encode_rgb(chunk, recipe.rgb)
+            images = [None] * len(chunk) if rgb is None else self._encode_rgb(chunk, rgb)
             for frame, image in zip(chunk, images, strict=True):
                 waiting.append({"rgb": image, "time": frame.time})
-            fields: list[tuple[bytes, bytes]] = []
-            if "flow" in self._streams:
-                assert recipe.flow is not None
-                frames = [self._solver.prepare_frame(frame.pixels) for frame in chunk]
-                first, second = pairs.add(frames)
-                fields = self._compute_flow(first, second, recipe.flow)
-            if "flow" not in self._streams or pairs.step < 0:
+            fields = [] if flow is None else self._compute_flow(chunk, flow.quality)
+            if flow is None or flow.step < 0:
                 # These rows do not wait: they have no flow, or it leads to an earlier frame.
                 for _ in range(len(waiting) - len(fields)):
                     yield waiting.popleft()
@@ -91,7 +75,7 @@ class FrameRows:
                 yield waiting.popleft() | {"flow_x": flow_x, "flow_y": flow_y}
         yield from waiting
 
-    def _encode_rgb(self, chunk: list[VideoFrame], recipe: RGBRecipe) -> list[bytes | None]:
+    def _encode_rgb(self, chunk: list[VideoFrame], recipe: RGBRecipe) -> list[bytes]:
         """Encode frames as JPEGs, except those that keep the bytes of their file."""
         with self._timer.enter_stage("encode"):
             return [
@@ -99,26 +83,11 @@ class FrameRows:
                 for frame in chunk
             ]
 
-    def _compute_flow(
-        self, first: list[U8], second: list[U8], recipe: FlowRecipe
-    ) -> list[tuple[bytes, bytes]]:
-        """Compute the flow from each first frame to its second one, as a pair of JPEGs.
-
-        Args:
-            first: The frames that `FlowSolver.prepare_frame` returned, (H, W) or (H, W, 3).
-            second: As many frames.
-            recipe: How flow is computed.
-
-        Returns:
-            As many pairs.
-        """
-        if not first:
-            return []
-        with self._timer.enter_stage("flow"):
-            flow = self._solver.solve(first, second)
+    def _compute_flow(self, chunk: list[VideoFrame], quality: int) -> list[tuple[bytes, bytes]]:
+        """Compute the flow of the pairs that a chunk completes, each as two JPEGs."""
+        flow = self._solver.add([frame.pixels for frame in chunk])
         with self._timer.enter_stage("encode"):
             self.motion.add(flow)
             return [
-                (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
-                for q in flow
+                (encode_grey(q[..., 0], quality), encode_grey(q[..., 1], quality)) for q in flow
             ]

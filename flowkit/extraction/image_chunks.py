@@ -16,7 +16,6 @@ from flowkit.decode import FrameReader
 from flowkit.errors import CorruptError, VideoError
 from flowkit.extraction.chunks import read_chunks
 from flowkit.extraction.flow_solver import FlowSolver, Stopped
-from flowkit.extraction.frame_pairs import FramePairs
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import WorkerSettings
 from flowkit.store import Video
@@ -41,49 +40,38 @@ class ImageChunk:
     """
 
 
-class ComputedImages:
-    """The frames of a reader, and the flow that is computed from them.
+def compute_images(
+    reader: FrameReader,
+    settings: WorkerSettings,
+    streams: tuple[str, ...],
+    timer: StageTimer,
+    report_progress: Callable[[int], None],
+    stop: Event,
+) -> Iterator[ImageChunk]:
+    """Yield the frames of a reader, and the flow that is computed from them.
 
     Args:
-        settings: The settings of the worker. The recipe has flow if ``streams`` has it.
+        reader: The frames.
+        settings: The settings of the worker. The recipe has flow to the next frame if ``streams``
+            has flow.
         streams: ``rgb``, ``flow`` or both.
         timer: Timer of the stage ``flow``.
         report_progress: Called with the number of frames that were decoded or whose flow was
             computed.
         stop: Set when the run is to end.
+
+    Raises:
+        VideoError: The video cannot be decoded further.
+        Stopped: The run is to end.
     """
-
-    def __init__(
-        self,
-        settings: WorkerSettings,
-        streams: tuple[str, ...],
-        timer: StageTimer,
-        report_progress: Callable[[int], None],
-        stop: Event,
-    ) -> None:
-        self._settings, self._streams, self._timer = settings, streams, timer
-        self._report_progress, self._stop = report_progress, stop
-        self._solver = FlowSolver(settings, report_progress, stop)
-
-    def read(self, reader: FrameReader) -> Iterator[ImageChunk]:
-        """Yield the images of a video.
-
-        Raises:
-            VideoError: The video cannot be decoded further.
-            Stopped: The run is to end.
-        """
-        pairs = FramePairs(1)
-        for frames in read_chunks(reader, self._settings, self._report_progress):
-            if self._stop.is_set():
-                raise Stopped
-            flow: Sequence[U8] = ()
-            if "flow" in self._streams:
-                with self._timer.enter_stage("flow"):
-                    prepared = [self._solver.prepare_frame(frame.pixels) for frame in frames]
-                    first, second = pairs.add(prepared)
-                    flow = list(self._solver.solve(first, second)) if first else ()
-            rgb = [frame.pixels for frame in frames] if "rgb" in self._streams else []
-            yield ImageChunk(rgb=rgb, flow=flow, times=[frame.time for frame in frames])
+    solver = FlowSolver(settings, timer, report_progress, stop)
+    for frames in read_chunks(reader, settings, report_progress):
+        if stop.is_set():
+            raise Stopped
+        rgb = [frame.pixels for frame in frames]
+        flow = list(solver.add(rgb)) if "flow" in streams else []
+        times = [frame.time for frame in frames]
+        yield ImageChunk(rgb=rgb if "rgb" in streams else [], flow=flow, times=times)
 
 
 def read_stored_images(
@@ -106,19 +94,17 @@ def read_stored_images(
     """
     try:
         stored_times = video.read_stored_times()
-    except CorruptError as error:
-        raise VideoError("broken", " ".join(str(error).split())) from error
-    for start in range(0, video.num_frames, STORED_FRAMES):
-        if stop.is_set():
-            raise Stopped
-        end = min(start + STORED_FRAMES, video.num_frames)
-        try:
-            rgb = [decode_rgb(video.rgb_bytes(t)) for t in range(start, end) if "rgb" in streams]
+        for start in range(0, video.num_frames, STORED_FRAMES):
+            if stop.is_set():
+                raise Stopped
+            end = min(start + STORED_FRAMES, video.num_frames)
+            rows = range(start, end)
+            rgb = [decode_rgb(video.rgb_bytes(t)) for t in rows if "rgb" in streams]
             last = min(end, video.num_flow) if "flow" in streams else start
             jpegs = video.flow_jpegs(start, last - start) if last > start else []
             flow = [np.stack([decode_grey(x), decode_grey(y)], axis=-1) for x, y in jpegs]
-        except CorruptError as error:
-            raise VideoError("broken", " ".join(str(error).split())) from error
-        report_progress(end - start)
-        times = [None if stored_times is None else int(stored_times[t]) for t in range(start, end)]
-        yield ImageChunk(rgb=rgb, flow=flow, times=times)
+            report_progress(end - start)
+            times = [None if stored_times is None else int(stored_times[t]) for t in rows]
+            yield ImageChunk(rgb=rgb, flow=flow, times=times)
+    except CorruptError as error:
+        raise VideoError("broken", " ".join(str(error).split())) from error

@@ -1,8 +1,8 @@
 """Plan a run: which videos of a dataset are extracted now, and why the others are not."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -11,6 +11,7 @@ import numpy as np
 from flowkit.annotations import Source
 from flowkit.errors import UsageError
 from flowkit.extraction.frame_rates import FoundRate, FrameRates
+from flowkit.extraction.options import Options
 from flowkit.extraction.source import has_changed, measure_file, measure_source
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.garbage_collection import pause_garbage_collection
@@ -20,17 +21,17 @@ from flowkit.store.failures import Failure
 from flowkit.store.new_ids import check_new_ids
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Plan:
     """The tasks of a run, and the videos that it does not extract."""
 
-    tasks: tuple[ExtractionTask, ...]
+    tasks: tuple[ExtractionTask, ...] = ()
     """The tasks, the largest first."""
-    done: tuple[str, ...] = ()
+    done: list[str] = field(default_factory=list)
     """Ids of the videos that are complete in the store."""
-    changed: tuple[str, ...] = ()
+    changed: list[str] = field(default_factory=list)
     """Ids of the videos that are in the store, but whose source has changed since."""
-    quarantined: tuple[Failure, ...] = ()
+    quarantined: list[Failure] = field(default_factory=list)
     """Earlier failures of videos whose source has not changed since."""
     beyond: int = 0
     """Number of videos left out by ``--limit``."""
@@ -41,13 +42,8 @@ def make_plan(
     sources: tuple[Source, ...],
     store: Store,
     failures: Mapping[str, Failure],
-    streams: tuple[str, ...],
-    *,
-    part: tuple[int, int] = (0, 1),
-    limit: int | None = None,
-    update: bool = False,
-    retry_failed: bool = False,
-    frame_rates: FrameRates | None = None,
+    rates: FrameRates,
+    options: Options,
 ) -> Plan:
     """Decide for each source whether it is extracted now.
 
@@ -59,44 +55,40 @@ def make_plan(
         sources: The videos of the dataset.
         store: The open store.
         failures: Earlier failures by video id.
-        streams: The streams to extract.
-        part: The part (i, n) of the videos that this run extracts.
-        limit: Largest number of tasks, or None for all.
-        update: Extract changed sources again, in all streams that the store has of them, but not
-            features.
-        retry_failed: Try all quarantined videos again.
-        frame_rates: Frame rates that are stated for frame folders; None if there are none.
+        rates: Frame rates that are stated for frame folders.
+        options: The streams to extract, and which part of the videos. With ``update``, changed
+            sources are extracted again in all streams that the store has of them, but not features.
     """
-    rates = frame_rates or FrameRates()
-    tasks, quarantined = list[ExtractionTask](), list[Failure]()
-    done, changed = list[str](), list[str]()
-    for source, file, video, is_done in look_up_sources(sources, store, streams, part):
+    streams, retry_failed, plan = options.streams, options.retry_failed, Plan()
+    tasks: list[ExtractionTask] = []
+    for source, file, video, is_done in look_up_sources(sources, store, streams, options.part):
         if is_done:
-            done.append(source.id)
+            plan.done.append(source.id)
             continue
         missing_streams = tuple(s for s in streams if video is None or s not in video.streams)
         failure = failures.get(source.id)
         rate = FoundRate() if file is not None else rates.find(source, video, store.recipe)
         if video is not None and (rate.differs or is_outdated(video, source, file)):
-            if update and video.has_mixed_sources and is_given_up(failure, source, retry_failed):
-                quarantined.append(failure)
-            elif update:
+            if (
+                options.update
+                and video.has_mixed_sources
+                and is_given_up(failure, source, retry_failed)
+            ):
+                plan.quarantined.append(failure)
+            elif options.update:
                 all_streams = merge_streams(video, streams)
                 tasks.append(make_task(source, all_streams, rate.value, file=file, supersedes=True))
             else:
-                changed.append(source.id)
+                plan.changed.append(source.id)
         elif not missing_streams:
-            done.append(source.id)
+            plan.done.append(source.id)
         elif is_given_up(failure, source, retry_failed):
-            quarantined.append(failure)
+            plan.quarantined.append(failure)
         else:
             frames = None if video is None else video.num_frames or None
             tasks.append(make_task(source, missing_streams, rate.value, file=file, frames=frames))
-    within_limit = arrange_tasks(tasks, limit)
-    return Plan(
-        tasks=within_limit, done=tuple(done), changed=tuple(changed),
-        quarantined=tuple(quarantined), beyond=len(tasks) - len(within_limit),
-    )  # fmt: skip
+    plan.tasks, plan.beyond = arrange_tasks(tasks, options.limit)
+    return plan
 
 
 def look_up_sources(
@@ -170,7 +162,9 @@ def merge_streams(video: Video, streams: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*stored, *streams)))
 
 
-def arrange_tasks(tasks: Iterable[ExtractionTask], limit: int | None) -> tuple[ExtractionTask, ...]:
+def arrange_tasks(
+    tasks: Sequence[ExtractionTask], limit: int | None
+) -> tuple[tuple[ExtractionTask, ...], int]:
     """Choose the tasks of a run and their order.
 
     Args:
@@ -179,10 +173,11 @@ def arrange_tasks(tasks: Iterable[ExtractionTask], limit: int | None) -> tuple[E
 
     Returns:
         The tasks, the largest first, so that no worker still has a long video when all others are
-        done.
+        done; and the number of tasks beyond the limit.
     """
     within_limit = sorted(tasks, key=lambda task: task.id)[:limit]
-    return tuple(sorted(within_limit, key=lambda task: (-task.weight, task.id)))
+    largest_first = sorted(within_limit, key=lambda task: (-task.weight, task.id))
+    return tuple(largest_first), len(tasks) - len(within_limit)
 
 
 def belongs(id: str, part: tuple[int, int]) -> bool:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+from flowkit.caches import is_folder
 from flowkit.decode import FrameReader, VideoFrame
 from flowkit.decode.frame_folder import FrameFolderReader
 from flowkit.errors import CorruptError, VideoError
-from flowkit.extraction.source import is_folder
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.recipe import RGBRecipe, StoreRecipe
 from flowkit.store import Store, Video

@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import RecipeError, UsageError
-from flowkit.extraction.learned_flow import check_stored_size, choose_method
-from flowkit.flow.params import resolve_params
+from flowkit.extraction.learned_flow import check_stored_size
+from flowkit.flow.learned.registry import find_method
+from flowkit.flow.learned.weights import choose_weights
+from flowkit.flow.params import PRESETS, resolve_params
+from flowkit.path_text import printable_path
 from flowkit.recipe import FlowRecipe, LogMelRecipe, Resize, RGBRecipe, StoreRecipe, Subsampling
 from flowkit.store import read_header
 from flowkit.streams import STREAMS
 
+TVL1 = FlowRecipe().method
+"""Name of the method that is not learned."""
+NO_GREY = "none (RGB)"
+"""What the recipe of a learned method says about the conversion to grey."""
 STORED_RGB = {"source": "stored rgb", "grey": "opencv-rgb2gray of the stored RGB JPEG"}
 """Values of the flow recipe if flow is computed from the RGB frames of the store."""
 RGB_OPTIONS = ("rgb_quality", "subsampling", "keep_jpegs")
@@ -186,10 +193,63 @@ def choose_flow(
         **(STORED_RGB if overrides.from_store else {}),
         "step": overrides.step,
     }
-    return choose_method(
-        root, replace(flow, **without_unset(flow_overrides)), stored,
-        overrides.method, overrides.flow_weights, overrides.preset, overrides.name_option,
-    )  # fmt: skip
+    flow = replace(flow, **without_unset(flow_overrides))
+    return choose_method(root, flow, stored, overrides)
+
+
+def choose_method(
+    root: Path, flow: FlowRecipe, stored: FlowRecipe | None, overrides: RecipeOverrides
+) -> FlowRecipe:
+    """Choose the method of optical flow of a run.
+
+    Args:
+        root: Folder of the store.
+        flow: The part of the recipe for flow, with all other options of the user.
+        stored: This part in the store; None if the store is new or has no flow.
+        overrides: Values that the user set.
+
+    Returns:
+        The part with the method, and the digest of its weights if it is learned.
+
+    Raises:
+        UsageError: No method has that name, or an option does not belong to the method.
+        FlowError: The method cannot run here, or its weights are missing or of another network.
+        RecipeError: The store's flow was computed with another method or other weights.
+    """
+    name, name_option = overrides.method or flow.method, overrides.name_option
+    if name != TVL1:
+        find_method(name)
+        if overrides.preset is not None:
+            option = name_option("preset")
+            raise UsageError(
+                f"{option} {overrides.preset} sets parameters of TV-L1; expected no {option} with "
+                f"{name}"
+            )
+    elif overrides.flow_weights is not None:
+        raise UsageError(
+            f"{name_option('flow_weights')} is for learned methods; expected "
+            f"{name_option('method')} raft_large or raft_small with it"
+        )
+    if stored is not None and stored.method != name:
+        raise RecipeError(
+            f"the flow of {printable_path(root)} was computed with another method (flow.method: "
+            f"{stored.method} ≠ {name}): leave out {name_option('method')}, or use another store"
+        )
+    if name == TVL1:
+        if not flow.is_learned:
+            return flow
+        # The dataset's recipe has a learned method.
+        params, grey = flow.tvl1 or PRESETS["paper"], FlowRecipe().grey
+        return replace(flow, method=TVL1, weights="", tvl1=params, grey=grey)
+    found = choose_weights(name, overrides.flow_weights)
+    if stored is not None and stored.weights != found.digest:
+        raise RecipeError(
+            f"the flow of {printable_path(root)} was computed with other weights of {name} "
+            f"(flow.weights: {stored.weights} ≠ {found.digest} of {printable_path(found.path)}): "
+            f"name the former weight file with {name_option('flow_weights')} FILE, or use another "
+            "store"
+        )
+    return replace(flow, tvl1=None, grey=NO_GREY, method=name, weights=found.digest)
 
 
 def choose_resize(overrides: RecipeOverrides, default: Resize) -> Resize:

@@ -141,7 +141,7 @@ class ExtractionRun(StoreRun):
             check_flow_recomputable(self.recipe, self.root)
             summary.backend = choose_backend(options.backend, options, self.recipe, self.log)
         self._add_left_out_videos(plan)
-        self.record_rejected(self.located, failures, options.part)
+        self.record_rejected(self.located, failures)
         setup = WorkerSetup(
             root=self.root.absolute(),
             recipe=self.recipe,
@@ -173,17 +173,8 @@ class ExtractionRun(StoreRun):
             UsageError: Frame folders without a stated frame rate are to be resampled.
         """
         options = self.options
-        plan = make_plan(
-            self.located.sources,
-            store,
-            failures,
-            options.streams,
-            part=options.part,
-            limit=options.limit,
-            update=options.update,
-            retry_failed=options.retry_failed,
-            frame_rates=FrameRates(self.root, options.frame_rate),
-        )
+        rates = FrameRates(self.root, options.frame_rate)
+        plan = make_plan(self.located.sources, store, failures, rates, options)
         check_resampling(plan.tasks, self.recipe)
         return plan
 
@@ -191,8 +182,8 @@ class ExtractionRun(StoreRun):
         """Add the videos that the plan leaves out to the summary."""
         summary, located = self.summary, self.located
         summary.done_before = len(plan.done)
-        summary.quarantined = list(plan.quarantined)
-        summary.changed = list(plan.changed)
+        summary.quarantined = plan.quarantined
+        summary.changed = plan.changed
         summary.missing = list(located.missing)
         summary.unannotated = [printable_path(path) for path in located.unannotated]
         summary.beyond = plan.beyond

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowkit.caches import is_folder
 from flowkit.decode.container import read_head
 from flowkit.errors import VideoError
 from flowkit.frame_files import holds_images, list_frames
@@ -29,8 +30,6 @@ SAMPLED_BYTES = 1 << 20
 class FolderScan:
     """Names, sizes and times of the images of a frame folder."""
 
-    path: Path
-    """The folder."""
     sizes: dict[str, int]
     """Size of each image in bytes, by file name, in the order of the frames."""
     newest_image_ns: int
@@ -47,11 +46,6 @@ class FolderScan:
     def mtime_ns(self) -> int:
         """Return the newest time."""
         return max(self.newest_image_ns, self.folder_ns)
-
-
-def is_folder(path: Path) -> bool:
-    """Return whether a source is a folder; False if it cannot be accessed."""
-    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises below a locked folder)
 
 
 def scan_folder(path: Path) -> FolderScan:
@@ -75,20 +69,7 @@ def scan_folder(path: Path) -> FolderScan:
             raise VideoError("not-a-file", f"{image}: expected an image, got a special file")
         sizes[name] = status.st_size
         newest = max(newest, status.st_mtime_ns)
-    return FolderScan(path, sizes, newest, folder_ns)
-
-
-def fingerprint_folder(scan: FolderScan) -> Fingerprint:
-    """Compute the fingerprint of a frame folder; OSError if an image cannot be read."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, size in scan.sizes.items():
-        digest.update(b"%s\0%d\0" % (os.fsencode(name), size))
-    names, count = list(scan.sizes), min(SAMPLED_FRAMES, len(scan.sizes))
-    for index in range(count):
-        name = names[index * (len(names) - 1) // max(1, count - 1)]
-        with (scan.path / name).open("rb") as file:
-            digest.update(file.read(SAMPLED_BYTES))
-    return Fingerprint(scan.size, scan.mtime_ns, digest.hexdigest())
+    return FolderScan(sizes, newest, folder_ns)
 
 
 def compute_fingerprint(path: Path) -> Fingerprint:
@@ -98,7 +79,17 @@ def compute_fingerprint(path: Path) -> Fingerprint:
         VideoError: The images of the folder are not the frames of one video.
         OSError: It cannot be read.
     """
-    return fingerprint_folder(scan_folder(path)) if is_folder(path) else Fingerprint.of(path)
+    if not is_folder(path):
+        return Fingerprint.of(path)
+    scan, digest = scan_folder(path), hashlib.blake2b(digest_size=16)
+    for name, size in scan.sizes.items():
+        digest.update(b"%s\0%d\0" % (os.fsencode(name), size))
+    names, count = list(scan.sizes), min(SAMPLED_FRAMES, len(scan.sizes))
+    for index in range(count):
+        name = names[index * (len(names) - 1) // max(1, count - 1)]
+        with (path / name).open("rb") as file:
+            digest.update(file.read(SAMPLED_BYTES))
+    return Fingerprint(scan.size, scan.mtime_ns, digest.hexdigest())
 
 
 def fingerprint_source(path: Path) -> Fingerprint:

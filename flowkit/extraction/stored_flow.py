@@ -104,10 +104,8 @@ class StoredFlowRun(ExtractionRun):
 
     def plan_tasks(self, store: Store, failures: Mapping[str, Failure]) -> Plan:
         """See `ExtractionRun`."""
-        options = self.options
+        options, plan = self.options, Plan()
         tasks: list[ExtractionTask] = []
-        done: list[str] = []
-        quarantined: list[Failure] = []
         for original in self.located.sources:
             row = store.find(original.id)
             if row is None or not belongs(original.id, options.part):
@@ -116,20 +114,15 @@ class StoredFlowRun(ExtractionRun):
             if failure and not is_about_stored_images(failure, self.root):
                 failure = None  # of the file or the folder, which is not read here
             if "flow" in video.streams:
-                done.append(video.id)
+                plan.done.append(video.id)
             elif "rgb" not in video.streams:
                 self.summary.without_rgb.append(video.id)
             elif failure and not (options.retry_failed or failure.retry):
-                quarantined.append(failure)
+                plan.quarantined.append(failure)
             else:
                 tasks.append(make_stored_task(video, self.root, STREAMS))
-        within_limit = arrange_tasks(tasks, options.limit)
-        return Plan(
-            tasks=within_limit,
-            done=tuple(done),
-            quarantined=tuple(quarantined),
-            beyond=len(tasks) - len(within_limit),
-        )
+        plan.tasks, plan.beyond = arrange_tasks(tasks, options.limit)
+        return plan
 
 
 def make_stored_task(video: Video, root: Path, streams: tuple[str, ...]) -> ExtractionTask:

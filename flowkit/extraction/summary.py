@@ -59,7 +59,7 @@ class RunSummary:
         Args:
             *counts: Further counts and what they count.
         """
-        all_counts = [
+        return format_counts(
             (self.done_before, "videos done before"),
             (self.salvaged, "videos of these, recovered from a killed run"),
             (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
@@ -67,8 +67,7 @@ class RunSummary:
             *counts,
             (self.left, "not done: run the same command again"),
             (self.beyond, "beyond --limit"),
-        ]
-        return [(f"{count:,}", text) for count, text in all_counts if count]
+        )
 
 
 @dataclass(kw_only=True)
@@ -154,11 +153,7 @@ class Summary(RunSummary):
     def _rows(self) -> list[tuple[str, str]]:
         return [
             (f"{self.extracted:,}", "videos extracted"),
-            *(
-                [(f"{self.non_square:,}", "extracted videos with non-square pixels")]
-                if self.non_square
-                else []
-            ),
+            *format_counts((self.non_square, "extracted videos with non-square pixels")),
             (f"{self.frames:,}", f"frames, {self.pairs:,} flow fields, {format_bytes(self.bytes)}"),
             *self.list_counts(
                 (len(self.changed), "changed since they were extracted"),
@@ -180,6 +175,11 @@ class Summary(RunSummary):
         if self.gpu is not None and self.gpu.wall_seconds:
             text += f"\nGPU: {self.gpu.describe()}"
         return text
+
+
+def format_counts(*counts: tuple[int, str]) -> list[tuple[str, str]]:
+    """Format numbers and what they count as rows of a table, without those that are 0."""
+    return [(f"{count:,}", text) for count, text in counts if count]
 
 
 def draw_counts(rows: Iterable[tuple[str, str]]) -> Table:

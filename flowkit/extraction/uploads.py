@@ -89,7 +89,7 @@ class Uploads:
         Raises:
             StoreError: Uploads have failed; the message says where the shards are.
         """
-        self._end_thread(None)
+        self.close(None)
         with explain_failure(self._root):
             if self._error is not None:
                 raise self._error
@@ -98,11 +98,12 @@ class Uploads:
         if self._shards:
             self._log(f"uploaded {self._shards} shards ({format_bytes(self._bytes)}) to {self.url}")
 
-    def close(self) -> bool:
-        """End the thread; return whether nothing is sent any more."""
-        return self._end_thread(END_SECONDS)
+    def close(self, seconds: float | None = END_SECONDS) -> bool:
+        """End the thread; return whether nothing is sent any more.
 
-    def _end_thread(self, seconds: float | None) -> bool:
+        Args:
+            seconds: How long to wait for an upload under way; None for any time.
+        """
         self._stop.set()
         if self._thread is not None:
             self._thread.join(seconds)
@@ -219,12 +220,16 @@ def explain_failure(root: Path) -> Iterator[None]:
 
 def find_waiting_shards(root: Path) -> list[str]:
     """Return the committed shards, as ``folder/uuid``, whose files a working store still has."""
-    waiting = []
-    for folder in shard_folders(root):
-        names = {path.name for path in (root / folder).iterdir()}
-        uuids = sorted(name.removesuffix(".arrow") for name in names if name.endswith(".arrow"))
-        waiting += [f"{folder}/{uuid}" for uuid in uuids if f"{uuid}.json" in names]
-    return waiting
+    return [name for name in find_records(root) if (root / f"{name}.arrow").exists()]
+
+
+def find_records(root: Path) -> list[str]:
+    """Return the shards of a working store that have a commit record, as ``folder/uuid``."""
+    return [
+        f"{folder}/{path.stem}"
+        for folder in shard_folders(root)
+        for path in sorted((root / folder).glob("*.json"))
+    ]
 
 
 def make_empty_index(root: Path) -> bytes:

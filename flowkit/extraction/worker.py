@@ -23,9 +23,10 @@ from flowkit.decode import FrameReader, VideoReader
 from flowkit.decode.audio import log_mel_patches
 from flowkit.errors import VideoError
 from flowkit.extraction.chunks import read_chunks
+from flowkit.extraction.flow_solver import warm_up_flow
 from flowkit.extraction.frame_rows import FrameRows
 from flowkit.extraction.gpu_timer import GpuTimer
-from flowkit.extraction.learned_flow import check_frame_size, load_method
+from flowkit.extraction.learned_flow import check_frame_size
 from flowkit.extraction.prefetch import Prefetcher
 from flowkit.extraction.readers import estimate_frames, open_reader
 from flowkit.extraction.source import (
@@ -36,7 +37,6 @@ from flowkit.extraction.source import (
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WorkerSettings
 from flowkit.extraction.video_failures import convert_failures
-from flowkit.flow import tvl1_video_quantized
 from flowkit.path_text import printable_path
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
 from flowkit.store.frame_times import compute_duration
@@ -80,11 +80,7 @@ class Worker:
 
     def warm_up(self) -> None:
         """Load or compile the kernels, so that the first video does not wait for them."""
-        recipe = self.setup.recipe.flow
-        load_method(self.setup)
-        if recipe is not None and recipe.tvl1 is not None and self.setup.backend:
-            frames = np.zeros((2, 16, 16), np.uint8)
-            tvl1_video_quantized(frames, recipe.tvl1, recipe.bound, self.setup.backend)
+        warm_up_flow(self.setup)
 
     def stop(self) -> None:
         """Ask the extraction that runs in another thread to end soon."""
@@ -106,22 +102,18 @@ class Worker:
             StoreError: The store cannot be written.
             FlowkitError: The machine, not the video, is the cause.
         """
-        self.share = 0.0
-        outcome = self._extract_or_fail(task)
-        return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
-
-    def _extract_or_fail(self, task: ExtractionTask) -> Outcome:
-        """Extract a video; turn an exception that the video causes into an outcome."""
 
         def work() -> Outcome:
             with self._gpu_timer.enter_stage("video"):
                 return self._extract(task)
 
+        self.share = 0.0
         try:
-            return convert_failures(task, self.setup.root, work)
+            outcome = convert_failures(task, self.setup.root, work)
         finally:
             for writer in self._writers.values():
                 writer.abandon()
+        return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
 
     def close(self) -> None:
         """Commit all complete videos and close the shards."""

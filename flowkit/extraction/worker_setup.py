@@ -14,7 +14,10 @@ from flowkit.flow import resolve_backend
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFactory(WorkerSettings, ABC):
-    """Settings that make workers, for the extraction of videos or of features."""
+    """Settings that make workers.
+
+    The methods that are not abstract suit workers that compute only flow on a GPU.
+    """
 
     @property
     def gpu_stages(self) -> tuple[str, ...]:
@@ -22,15 +25,15 @@ class WorkerFactory(WorkerSettings, ABC):
         return ("flow",)
 
     @property
-    @abstractmethod
     def needs_gpu(self) -> bool:
         """Return whether each worker needs a GPU, alone or shared with other workers."""
+        return uses_gpu(self.backend)
 
-    @abstractmethod
     def check_node(self) -> None:
         """Raise FlowkitError if this machine cannot run a worker."""
+        if load_method(self) is None and self.backend:
+            resolve_backend(self.backend)
 
-    @abstractmethod
     def choose_size(
         self, nodes: list[dict[str, Any]], requested_workers: int | None, tasks: int
     ) -> PoolSize:
@@ -41,6 +44,7 @@ class WorkerFactory(WorkerSettings, ABC):
             requested_workers: Number of workers that the user asked for; None for as many as fit.
             tasks: Number of tasks.
         """
+        return choose_size(nodes, self.backend, requested_workers, tasks)
 
     @abstractmethod
     def make_worker(self, host: str | None = None, gpu_timer: GpuTimer | None = None) -> Any:
@@ -55,22 +59,6 @@ class WorkerFactory(WorkerSettings, ABC):
 @dataclass(frozen=True, kw_only=True)
 class WorkerSetup(ExtractionSettings, WorkerFactory):
     """Settings of the workers of an extraction."""
-
-    @property
-    def needs_gpu(self) -> bool:
-        """See `WorkerFactory`."""
-        return uses_gpu(self.backend)
-
-    def check_node(self) -> None:
-        """See `WorkerFactory`."""
-        if load_method(self) is None and self.backend:
-            resolve_backend(self.backend)
-
-    def choose_size(
-        self, nodes: list[dict[str, Any]], requested_workers: int | None, tasks: int
-    ) -> PoolSize:
-        """See `WorkerFactory`."""
-        return choose_size(nodes, self.backend, requested_workers, tasks)
 
     def make_worker(self, host: str | None = None, gpu_timer: GpuTimer | None = None) -> Worker:
         """See `WorkerFactory`."""

@@ -1,6 +1,7 @@
 """The training step of `flowkit doctor`, on the store that its other steps make."""
 
 import os
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from flowkit.doctor import plugin_steps
 from flowkit.doctor.finding import Finding
 from flowkit.doctor.pipeline import LAST_TOPIC, TrialExtraction
-from flowkit.doctor.steps import run_steps
+from flowkit.doctor.steps import TrialStep, run_steps
 from train.doctor import INDUCTOR_CACHE, check_training, make_recipe
 
 ENTRY = EntryPoint("training", "train.doctor:check_training", plugin_steps.GROUP)
@@ -24,7 +25,8 @@ def clip_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def try_out(store: Path, folder: Path) -> Finding:
-    (finding,) = run_steps([plugin_steps.make_step(ENTRY, store, folder, ())])
+    run = partial(plugin_steps.run_plugin, ENTRY, store, folder)
+    (finding,) = run_steps([TrialStep(ENTRY.name, run)])
     return finding
 
 
@@ -79,7 +81,8 @@ def test_a_check_waits_for_the_store_that_it_needs(
         ("other", (LAST_TOPIC,)),
         ("training", (LAST_TOPIC,)),
     ]
-    failed, _ = run_steps([plugin_steps.make_step(other, tmp_path, tmp_path / "x", ()), steps[1]])
+    run = partial(plugin_steps.run_plugin, other, tmp_path, tmp_path / "x")
+    failed, _ = run_steps([TrialStep(other.name, run), steps[1]])
     assert failed.message == "cannot be imported: No module named 'no_such_package'"
 
 

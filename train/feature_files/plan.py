@@ -105,8 +105,7 @@ class FilePlanner:
 
     def _finish(self) -> tuple[ExtractionTask, ...]:
         """Return the tasks that ``--limit`` leaves, the largest first."""
-        tasks = arrange_tasks(self._tasks, self._options.limit)
-        self._summary.beyond = len(self._tasks) - len(tasks)
+        tasks, self._summary.beyond = arrange_tasks(self._tasks, self._options.limit)
         return tasks
 
     def _read_info(self, id: str) -> dict[str, Any] | None:

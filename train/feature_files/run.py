@@ -194,7 +194,7 @@ class FeatureFileRun(FolderRun):
         self._outdated = {id: self.folder.identify_info(id) for id in self.tasks}
         summary.missing = list(self.located.missing)
         summary.unannotated = [printable_path(path) for path in self.located.unannotated]
-        self.record_rejected(self.located, failures, options.part)
+        self.record_rejected(self.located, failures)
         flow, weights = request.frames.flow, None
         if summary.backend and flow is not None and flow.is_learned:
             weights = find_weights_file(flow.method, options.flow_weights)

@@ -10,9 +10,7 @@ from flowkit.decode import FrameReader, VideoReader
 from flowkit.errors import UsageError
 from flowkit.extraction.actors import PoolSize, choose_size, uses_gpu
 from flowkit.extraction.gpu_timer import GpuTimer
-from flowkit.extraction.learned_flow import load_method
 from flowkit.extraction.worker_setup import WorkerFactory
-from flowkit.flow import resolve_backend
 from flowkit.streams import StreamName
 from train.feature_files.folder import FeatureFolder
 from train.feature_files.recipe import FileRecipe
@@ -62,8 +60,7 @@ class FileSettings(WorkerFactory):
         """
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UsageError("device cuda: PyTorch finds no CUDA GPU here; use --device cpu")
-        if load_method(self) is None and self.backend:
-            resolve_backend(self.backend)
+        super().check_node()
 
     def choose_size(
         self, nodes: list[dict[str, Any]], requested_workers: int | None, tasks: int

@@ -6,7 +6,7 @@ from typing import Self
 
 from flowkit.decode import FrameReader
 from flowkit.errors import VideoError
-from flowkit.extraction.image_chunks import ComputedImages, ImageChunk, read_stored_images
+from flowkit.extraction.image_chunks import ImageChunk, compute_images, read_stored_images
 from flowkit.extraction.learned_flow import check_frame_size
 from flowkit.extraction.readers import estimate_frames, open_reader
 from flowkit.extraction.source import check_unchanged, fingerprint_source
@@ -57,13 +57,15 @@ class FileSource:
         )
         self.expected_frames = estimate_frames(self._reader)
         self._flow = settings.recipe.flow if "flow" in self._streams else None
-        self._images = ComputedImages(settings, self._streams, timer, report_progress, stop)
+        self._images = compute_images(
+            self._reader, settings, self._streams, timer, report_progress, stop
+        )
 
     def read_chunks(self) -> Iterator[ImageChunk]:
         """Decode the frames and compute their flow."""
         if self._flow is not None:
             check_frame_size(self._flow, self._path, self._reader.width, self._reader.height)
-        return self._images.read(self._reader)
+        return self._images
 
     def describe_frames(self, images: WindowImages) -> FrameFacts:
         """Describe the frames, after all were read."""

@@ -23,13 +23,12 @@ import numpy.typing as npt
 import torch
 
 from flowkit.errors import VideoError
+from flowkit.extraction.flow_solver import warm_up_flow
 from flowkit.extraction.gpu_timer import GpuTimer
-from flowkit.extraction.learned_flow import load_method
 from flowkit.extraction.prefetch import Prefetcher
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.extraction.video_failures import convert_failures
-from flowkit.flow import tvl1_video_quantized
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 from flowkit.store.format.schema import encode_json
 from flowkit.streams import StreamName
@@ -83,11 +82,7 @@ class Worker:
             FlowkitError: The weights are not those that the run was started with.
         """
         self._load_networks()
-        load_method(self.setup)
-        flow = self.setup.recipe.flow
-        if flow is not None and flow.tvl1 is not None and self.setup.backend:
-            frames = np.zeros((2, 16, 16), np.uint8)
-            tvl1_video_quantized(frames, flow.tvl1, flow.bound, self.setup.backend)
+        warm_up_flow(self.setup)
 
     def stop(self) -> None:
         """Ask the computation that runs in another thread to end soon."""

@@ -98,7 +98,10 @@ class LearnedFlow:
                 flow = self._method.compute(self._network, *padded)
         except RuntimeError as error:
             if not is_out_of_memory(error):
-                raise convert_error(error, self._on_gpu) from error
+                if not self._on_gpu:
+                    raise
+                message = " ".join(str(error).split())
+                raise DeviceError(f"the GPU failed: {type(error).__name__}: {message}") from error
             if len(frames0) == 1:
                 raise self._make_memory_error(height, width) from error
         else:
@@ -110,13 +113,14 @@ class LearnedFlow:
             return crop_flow(flow, height, width, self._method.multiple)
         # Outside the except clause, so that the traceback no longer holds the tensors.
         self._fitting_pairs[height, width] = (len(frames0) + 1) // 2
-        release_gpu_memory()
+        import torch
+
+        torch.cuda.empty_cache()  # does nothing without a GPU
         return None
 
     def _count_pairs(self, height: int, width: int) -> int:
         """Return the number of pairs in a batch, at least 1."""
-        rows, columns = self._round_up(height), self._round_up(width)
-        pair_bytes = self._method.estimate_bytes(rows, columns)
+        pair_bytes = self._estimate_bytes(height, width)
         if not self._on_gpu:
             if pair_bytes > psutil.virtual_memory().available:
                 raise self._make_memory_error(height, width)
@@ -125,16 +129,17 @@ class LearnedFlow:
         return max(1, min(pairs, self._fitting_pairs.get((height, width), pairs)))
 
     def _make_memory_error(self, height: int, width: int) -> DeviceMemoryError:
-        rows, columns = self._round_up(height), self._round_up(width)
-        need = self._method.estimate_bytes(rows, columns) / 2**20
+        need = self._estimate_bytes(height, width) / 2**20
         place = "the GPU's memory" if self._on_gpu else "memory"
         return DeviceMemoryError(
             f"a pair of {width}x{height} frames needs about {need:,.0f} MiB of {place} with "
             f"{self._name}, and less is free: store smaller frames (--short-side 256)"
         )
 
-    def _round_up(self, side: int) -> int:
-        return -(-side // self._method.multiple) * self._method.multiple
+    def _estimate_bytes(self, height: int, width: int) -> int:
+        """Estimate the bytes of memory that one pair of frames needs, with their padding."""
+        rows, columns = (side + -side % self._method.multiple for side in (height, width))
+        return self._method.estimate_bytes(rows, columns)
 
 
 _loaded: dict[tuple[str, Path, str, str], LearnedFlow] = {}
@@ -202,13 +207,12 @@ def learned_flow(
     found = choose_weights(method, None if weights is None else Path(weights))
     backend = choose_device_backend() if backend == "auto" else backend
     network = load_learned_flow(method, found.path, found.digest, backend)
-    if getattr(frames0, "ndim", 0) == 3:
-        check_rgb_frames(frames0[None], frames1[None] if hasattr(frames1, "ndim") else frames1)
-        flow: F32 = next(network.compute_batches(frames0[None], frames1[None]))[0]
-        return flow
-    check_rgb_frames(frames0, frames1)
+    is_pair = getattr(frames0, "ndim", 0) == 3
+    if is_pair:
+        frames0, frames1 = frames0[None], frames1[None] if hasattr(frames1, "ndim") else frames1
     batches = list(network.compute_batches(frames0, frames1))
-    return np.concatenate([np.empty((0, *frames0.shape[1:3], 2), np.float32), *batches])
+    flow = np.concatenate([np.empty((0, *frames0.shape[1:3], 2), np.float32), *batches])
+    return flow[0] if is_pair else flow
 
 
 def check_rgb_frames(frames0: Any, frames1: Any) -> None:
@@ -233,19 +237,3 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
     # The allocator of the CPU raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def convert_error(error: RuntimeError, on_gpu: bool) -> Exception:
-    """Convert an error of PyTorch on a GPU to a DeviceError; on a CPU, return it unchanged."""
-    if not on_gpu:
-        return error
-    message = " ".join(str(error).split())
-    return DeviceError(f"the GPU failed: {type(error).__name__}: {message}")
-
-
-def release_gpu_memory() -> None:
-    """Return the memory to the GPU that PyTorch holds in reserve; nothing happens without a GPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

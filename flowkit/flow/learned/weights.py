@@ -70,7 +70,9 @@ def find_weights_file(name: str, path: Path | None) -> Path:
                 f"expected a file such as {method.weights_file}"
             )
         return path.absolute()
-    folder = find_cache_folder()
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"  # where torchvision downloads weights to
     file = folder / method.weights_file
     if not file.is_file():
         command = method.download_command
@@ -81,13 +83,6 @@ def find_weights_file(name: str, path: Path | None) -> Path:
             "there, or name a weight file with --flow-weights FILE"
         )
     return file.absolute()
-
-
-def find_cache_folder() -> Path:
-    """Return the folder in which PyTorch and torchvision keep downloaded weights."""
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def read_weights(path: Path) -> Weights:
@@ -124,17 +119,12 @@ def read_weights(path: Path) -> Weights:
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    is_named = isinstance(content, dict) and all(
-        isinstance(name, str) and torch.is_tensor(value) for name, value in content.items()
-    )
-    if not is_named or not content:
-        actual = "nothing" if is_named else type(content).__name__
-        if isinstance(content, dict) and content:
-            name, value = next(
-                (n, v)
-                for n, v in content.items()
-                if not (isinstance(n, str) and torch.is_tensor(v))
-            )
+    items = content.items() if isinstance(content, dict) else ()
+    others = [(n, v) for n, v in items if not (isinstance(n, str) and torch.is_tensor(v))]
+    if others or not items:
+        actual = "nothing" if isinstance(content, dict) else type(content).__name__
+        if others:
+            name, value = others[0]
             actual = f"{type(value).__name__} as {name!r}"
         raise FlowError(
             f"{printable_path(path)} holds no weights: expected tensors by name, got {actual}"

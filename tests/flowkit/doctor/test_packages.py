@@ -75,15 +75,13 @@ def test_opencv_packages_over_each_other() -> None:
 def test_either_contrib_build_of_opencv_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"opencv-contrib-python": "5.1.0.95"}
     monkeypatch.setattr(packages, "find_version", installed.get)
-    ranges = {"opencv-contrib-python-headless": ">=4.10,<6"}
-    found: dict[str, str | None] = {"opencv-contrib-python-headless": None}
-    packages.choose_opencv(ranges, found)
-    assert (ranges, found) == ({"opencv-contrib-python": ">=4.10,<6"}, installed)
-    installed["opencv-contrib-python"] = ""
-    ranges = {"opencv-contrib-python-headless": ">=4.10,<6"}
-    found = {"opencv-contrib-python-headless": None}
-    packages.choose_opencv(ranges, found)
-    assert found == {"opencv-contrib-python-headless": None}
+    headless = "opencv-contrib-python-headless"
+    assert packages.choose_build(headless) == "opencv-contrib-python"
+    assert packages.choose_build("numpy") == "numpy"
+    installed[headless] = "5.1.0.95"
+    assert packages.choose_build(headless) == headless
+    installed.clear()
+    assert packages.choose_build(headless) == headless
 
 
 def package(folder: Path, *names: str) -> Path:

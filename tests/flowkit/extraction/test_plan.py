@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from flowkit.annotations import explicit_files
 from flowkit.errors import UsageError
 from flowkit.extraction import Options, extract, parse_part
+from flowkit.extraction.frame_rates import FrameRates
 from flowkit.extraction.plan import belongs, make_plan
 from flowkit.recipe import LogMelRecipe
 from flowkit.store import Store, create_or_open, rebuild_index, recover
@@ -41,17 +42,15 @@ def extracted(tmp_path, make_clip, recipe):
 
 def plan_for(folder, clips, **options):
     root = folder / "S"
-    streams = options.pop("streams", ("rgb", "flow"))
-    return make_plan(
-        explicit_files(clips).sources, Store(root), read_failures(root), streams, **options
-    )
+    sources, failures = explicit_files(clips).sources, read_failures(root)
+    return make_plan(sources, Store(root), failures, FrameRates(), Options(**options))
 
 
 def test_what_is_done_is_not_planned_again(extracted):
     folder, clips = extracted
     plan = plan_for(folder, clips)
     assert not plan.tasks
-    assert plan.done == ("a.mp4", "b.mp4", "c.mp4")
+    assert plan.done == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 def test_each_video_is_planned_for_the_streams_that_it_lacks(extracted, recipe, make_clip):
@@ -59,7 +58,7 @@ def test_each_video_is_planned_for_the_streams_that_it_lacks(extracted, recipe, 
     more = [make_clip(folder / f"{name}.mp4", seed=ord(name)) for name in "0d"]
     extract(explicit_files(more), folder / "S", recipe, Options(workers=0, streams=("rgb",)))
     plan = plan_for(folder, clips + more)
-    assert plan.done == ("a.mp4", "b.mp4", "c.mp4")
+    assert plan.done == ["a.mp4", "b.mp4", "c.mp4"]
     assert {task.id: task.streams for task in plan.tasks} == {
         "0.mp4": ("flow",),
         "d.mp4": ("flow",),
@@ -99,14 +98,14 @@ def test_a_copied_or_touched_source_has_not_changed(extracted):
     moved = folder / "elsewhere" / "b.mp4"
     moved.parent.mkdir()
     shutil.copy(clips[1], moved)
-    assert plan_for(folder, [clips[0], moved, clips[2]]).done == ("a.mp4", "b.mp4", "c.mp4")
+    assert plan_for(folder, [clips[0], moved, clips[2]]).done == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 def test_a_changed_source_is_said_and_redone_only_with_update(extracted, make_clip):
     folder, clips = extracted
     make_clip(clips[0], frames=5, seed=99)
     plan = plan_for(folder, clips)
-    assert plan.changed == ("a.mp4",)
+    assert plan.changed == ["a.mp4"]
     assert not plan.tasks
     (task,) = plan_for(folder, clips, update=True).tasks
     assert task.supersedes
@@ -139,7 +138,7 @@ def test_an_update_that_was_killed_between_frames_and_audio_is_not_done(
     assert video.has_mixed_sources
     assert read_status(tmp_path / "S").mixed == 1
     plan = plan_for(tmp_path, clips, streams=options.streams)
-    assert (plan.changed, plan.done, plan.tasks) == (("a.mp4",), ("b.mp4",), ())
+    assert (plan.changed, plan.done, plan.tasks) == (["a.mp4"], ["b.mp4"], ())
     summary = extract(explicit_files(clips), tmp_path / "S", recipe, replace(options, update=True))
     assert (summary.extracted, summary.done_before) == (1, 1)
     assert not Store(tmp_path / "S")["a.mp4"].has_mixed_sources
@@ -175,6 +174,8 @@ def test_parts_share_a_dataset_without_overlap(extracted):
     ids = [
         task.id
         for i in range(3)
-        for task in make_plan(renamed, store, {}, ("rgb",), part=(i, 3)).tasks
+        for task in make_plan(
+            renamed, store, {}, FrameRates(), Options(streams=("rgb",), part=(i, 3))
+        ).tasks
     ]
     assert sorted(ids) == sorted(source.id for source in renamed)
