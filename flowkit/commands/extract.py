@@ -136,7 +136,7 @@ def extract(
     flowkit extract --from-store S --streams flow
     flowkit extract --videos my_videos/ --store s3://bucket/store
     """
-    from flowkit.commands.sources import SourceArguments, choose_sources
+    from flowkit.commands.sources import SourceArguments, check_default_store, choose_sources
     from flowkit.commands.terminal import print_lines
     from flowkit.extraction import Options, RecipeOverrides, open_target, parse_part
     from flowkit.store.format.location import refuse_remote
@@ -145,7 +145,11 @@ def extract(
     if from_store is not None:
         refuse_remote(from_store)
     names = [field.name for field in fields(SourceArguments)]
-    chosen = choose_sources(SourceArguments(**{name: options.pop(name) for name in names}))
+    arguments = SourceArguments(**{name: options.pop(name) for name in names})
+    chosen = choose_sources(arguments)
+    folder = arguments.videos or arguments.frames
+    if folder is not None and arguments.store is None:
+        check_default_store(chosen.store_path, folder)
     print_lines(chosen.report)
     if from_store is not None and streams is None:
         streams = "flow"

@@ -20,7 +20,7 @@ from flowkit.annotations.label_files import (
 from flowkit.catalog import find_dataset, load_catalog
 from flowkit.errors import StoreError, UsageError
 from flowkit.frame_files import holds_images
-from flowkit.path_text import printable_path
+from flowkit.path_text import printable_path, text_to_path
 from flowkit.recipe import StoreRecipe
 
 
@@ -175,8 +175,7 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Cho
         label_options: How the label files are read.
 
     Raises:
-        UsageError: If there is no such folder, it is itself the folder of the frames, or its
-            default store has videos of another folder.
+        UsageError: If there is no such folder, or it is itself the folder of the frames.
     """
     option, root = ("--videos", arguments.videos)
     if root is None:
@@ -184,7 +183,7 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Cho
     if root is None or not root.is_dir():
         problem = "this is a file" if root and root.exists() else "there is none; check the path"
         raise UsageError(f"{option} {root}: expected a folder with videos, but {problem}")
-    store_path = arguments.store or choose_default_store(root)
+    store_path = arguments.store or Path("stores") / root.resolve().name
     paths = list_videos(root, frames_only=arguments.frames is not None)
     if not paths and holds_images(root):
         raise UsageError(
@@ -204,27 +203,30 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Cho
     return ChosenVideos(videos=located, table=table, store_path=store_path)
 
 
-def choose_default_store(root: Path) -> Path:
-    """Return the default store of a folder of videos, ``stores/<name of the folder>``.
+def check_default_store(path: Path, root: Path) -> None:
+    """Check that the default store of a folder of videos has no videos of another folder.
+
+    Args:
+        path: The default store, ``stores/<name of the folder>``, which need not exist.
+        root: The folder.
 
     Raises:
-        UsageError: It has videos of another folder of that name.
+        UsageError: It has.
     """
     from flowkit.store import Store
 
-    path = Path("stores") / root.resolve().name
     try:
         store = Store(path)
+        source = store[0].source if len(store) else None
     except StoreError:  # there is none yet, or the extraction recovers it, or says what is wrong
-        return path
-    source = store[0].source if len(store) else None
+        return
     folder = printable_path(root.resolve())
-    if source is not None and all(str(p.resolve()) != folder for p in Path(source).parents):
+    parents = () if source is None else text_to_path(source).parents
+    if parents and all(printable_path(parent.resolve()) != folder for parent in parents):
         raise UsageError(
             f"{path} has videos of another folder, such as {source}; name a store for those of "
             f"{root} with --store, or add them to this one with --store {path}"
         )
-    return path
 
 
 def choose_stored_videos(from_store: Path, store: Path | None) -> ChosenVideos:

@@ -59,6 +59,7 @@ class FrameRows:
         """
         rgb = self._recipe.rgb if "rgb" in self._streams else None
         flow = self._recipe.flow if "flow" in self._streams else None
+        assert (rgb is None, flow is None) == tuple(s not in self._streams for s in ("rgb", "flow"))
         waiting: deque[Row] = deque()
         for chunk in chunks:
             if self._stop.is_set():

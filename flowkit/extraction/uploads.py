@@ -220,16 +220,12 @@ def explain_failure(root: Path) -> Iterator[None]:
 
 def find_waiting_shards(root: Path) -> list[str]:
     """Return the committed shards, as ``folder/uuid``, whose files a working store still has."""
-    return [name for name in find_records(root) if (root / f"{name}.arrow").exists()]
-
-
-def find_records(root: Path) -> list[str]:
-    """Return the shards of a working store that have a commit record, as ``folder/uuid``."""
-    return [
-        f"{folder}/{path.stem}"
-        for folder in shard_folders(root)
-        for path in sorted((root / folder).glob("*.json"))
-    ]
+    waiting = []
+    for folder in shard_folders(root):
+        names = {path.name for path in (root / folder).iterdir()}
+        uuids = sorted(name.removesuffix(".arrow") for name in names if name.endswith(".arrow"))
+        waiting += [f"{folder}/{uuid}" for uuid in uuids if f"{uuid}.json" in names]
+    return waiting
 
 
 def make_empty_index(root: Path) -> bytes:

@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flowkit.errors import CorruptError, LockedError, StoreError, UsageError
-from flowkit.extraction.uploads import Uploads, find_records
+from flowkit.extraction.uploads import Uploads
 from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 from flowkit.store.format.location import (
     COPYING_FILE,
@@ -36,7 +36,7 @@ from flowkit.store.format.location import (
     read_working_url,
 )
 from flowkit.store.format.locks import make_lock_folder, open_lock_file, try_lock
-from flowkit.store.format.schema import encode_json
+from flowkit.store.format.schema import encode_json, shard_folders
 from flowkit.store.remote.copying import check_identity
 from flowkit.store.remote.settings import find_folder
 from flowkit.store.remote.store_files import SHARD_FILE, STORE_FILES, FolderFiles, UrlFiles
@@ -291,3 +291,12 @@ def check_shard_size(location: str, record: bytes, size: int) -> None:
         f"{location}.arrow: {problem}; restore it, or delete {location}.json, so that its videos "
         "are extracted again"
     )
+
+
+def find_records(root: Path) -> list[str]:
+    """Return the shards of a working store that have a commit record, as ``folder/uuid``."""
+    return [
+        f"{folder}/{path.stem}"
+        for folder in shard_folders(root)
+        for path in (root / folder).glob("*.json")
+    ]

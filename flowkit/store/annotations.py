@@ -77,40 +77,37 @@ def update_annotations(
     Raises:
         CorruptError: The stored annotations are broken.
     """
-    with lock_annotations(root):
-        return update_locked_annotations(Path(root), newer, keep_division)
-
-
-def lock_annotations(root: str | os.PathLike[str]) -> AbstractContextManager[None]:
-    """Lock ``annotations.arrow`` between reading and replacing it; wait until that is possible."""
-    return wait_for_lock(make_lock_folder(Path(root)) / "annotations")
-
-
-def update_locked_annotations(path: Path, newer: "AnnotationTable", keep_division: bool) -> bool:
-    """Do what `update_annotations` does, in a store whose annotations this process has locked."""
     from flowkit.annotations.table import AnnotationTable
 
-    rows = read_annotation_rows(path)
-    if rows is None:
-        write_annotations(path, newer)
-        return False
-    stored, splits = AnnotationTable.from_arrow(rows), read_split_records(rows)
-    base, kept_splits = stored, splits
-    names_subsets = any(annotation.subsets for annotation in newer.annotations)
-    is_kept = keep_division and bool(splits)
-    divides_all = any(record.only is None for record in splits)
-    if names_subsets and not is_kept:
-        kept_splits = []
-        base = replace_subsets(stored, {}) if divides_all else stored
-    merged = merge_tables(base, newer)
-    unused = False
-    if is_kept or not names_subsets:
-        later = {} if divides_all else {a.id: a.subsets for a in newer.annotations}
-        kept = replace_subsets(merged, later | {a.id: a.subsets for a in stored.annotations})
-        unused, merged = names_subsets and kept != merged, kept
-    if (merged, kept_splits) != (stored, splits):
-        write_annotations(path, merged, kept_splits)
+    path = Path(root)
+    read_header(path)  # a folder that is no store gets no lock files
+    with lock_annotations(path):
+        rows = read_annotation_rows(path)
+        if rows is None:
+            write_annotations(path, newer)
+            return False
+        stored, splits = AnnotationTable.from_arrow(rows), read_split_records(rows)
+        base, kept_splits = stored, splits
+        names_subsets = any(annotation.subsets for annotation in newer.annotations)
+        is_kept = keep_division and bool(splits)
+        divides_all = any(record.only is None for record in splits)
+        if names_subsets and not is_kept:
+            kept_splits = []
+            base = replace_subsets(stored, {}) if divides_all else stored
+        merged = merge_tables(base, newer)
+        unused = False
+        if is_kept or not names_subsets:
+            later = {} if divides_all else {a.id: a.subsets for a in newer.annotations}
+            kept = replace_subsets(merged, later | {a.id: a.subsets for a in stored.annotations})
+            unused, merged = names_subsets and kept != merged, kept
+        if (merged, kept_splits) != (stored, splits):
+            write_annotations(path, merged, kept_splits)
     return unused
+
+
+def lock_annotations(root: Path) -> AbstractContextManager[None]:
+    """Lock ``annotations.arrow`` between reading and replacing it; wait until that is possible."""
+    return wait_for_lock(make_lock_folder(root) / "annotations")
 
 
 def merge_tables(stored: "AnnotationTable", newer: "AnnotationTable") -> "AnnotationTable":

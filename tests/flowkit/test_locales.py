@@ -245,6 +245,16 @@ def test_a_worker_opens_the_same_file(tmp_path: Path, make_clip: Callable[..., P
     assert list(Store(tmp_path / "S")) == [NAME]
 
 
+def test_the_default_store_of_a_folder_is_found_again(
+    tmp_path: Path, make_clip: Callable[..., Path]
+) -> None:
+    make_clip(tmp_path / "видео" / CLASS / NAME)
+    extract = ["extract", "--videos", "видео", *EXTRACT]
+    first, second = run_commands(PLAIN, tmp_path, extract, extract)
+    assert b"1  videos extracted" in first
+    assert b"1  videos done before" in second
+
+
 def test_output_off_a_terminal_cuts_no_name(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
     long = "x" * 150 + " " + "y" * 90 + ".mp4"
     (tmp_path / long).write_bytes(b"\0\0\0\x18ftypisom" + bytes(40))

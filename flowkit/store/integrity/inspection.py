@@ -98,6 +98,7 @@ class Inspection:
         report: What was found.
         shards: Every shard that has a file or a record.
         commits: All commits of each video and stream, by (id, stream).
+        recipe_differences: Settings of store.json that are others in intact shards, in order.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Inspection:
         self.root, self.header, self.pool, self.is_busy = root, header, pool, is_busy
         self.report = Report()
         self.commits: dict[tuple[str, str], list[VideoCommit]] = {}
+        self.recipe_differences: dict[str, None] = {}
         self.shards = [
             InspectedShard(folder=folder, uuid=uuid, index=index)
             for index, (folder, uuid) in enumerate(find_shards(root))
@@ -125,6 +127,9 @@ class Inspection:
         """Check everything."""
         for shard in self.shards:
             self._check_shard(shard)
+        for line in self.recipe_differences:
+            what = f"store.json has another recipe than its shards ({line}); restore it"
+            self._report_problem(None, what)
         self._check_commits()
         try:
             read_annotations(self.root)
@@ -255,10 +260,7 @@ class Inspection:
                 shard.action = "write-record"
             recipe = self.header.recipe
             differences = list_recipe_differences(contents.descriptor, shard.folder, recipe)
-            for line in differences:
-                what = f"store.json is not as its shards were written ({line}); restore it"
-                if Problem(None, None, what) not in self.report.problems:
-                    self._report_problem(None, what)
+            self.recipe_differences |= dict.fromkeys(differences)
             if differences or self.pool is None:
                 return
             for video in contents.videos:

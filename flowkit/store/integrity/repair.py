@@ -10,7 +10,7 @@ extracts them again.
 from dataclasses import replace
 from pathlib import Path
 
-from flowkit.errors import FormatError
+from flowkit.errors import FormatError, StoreError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.header import StoreHeader
 from flowkit.store.format.records import (
@@ -41,6 +41,8 @@ def repair_store(inspection: Inspection) -> None:
 
     Raises:
         FormatError: A shard has a newer format.
+        StoreError: Videos are to be copied, and store.json has another recipe than its shards: the
+            copies would have its recipe.
         DiskFullError: There is no room for the intact videos of a damaged shard, which is left
             where it was.
     """
@@ -49,6 +51,11 @@ def repair_store(inspection: Inspection) -> None:
         if shard.action == "update-flowkit":
             raise FormatError(
                 f"{shard.name} is of a newer format: update flowkit before you repair"
+            )
+        if shard.action == "copy-videos" and inspection.recipe_differences:
+            raise StoreError(
+                f"{root / 'store.json'} has another recipe than its shards "
+                f"({'; '.join(inspection.recipe_differences)}): restore it before you repair"
             )
     for shard in inspection.shards:
         record_path = root / f"{shard.name}.json"

@@ -22,8 +22,8 @@ def list_recipe_differences(descriptor: int, folder: str, recipe: StoreRecipe) -
         recipe: Recipe of the store.
 
     Returns:
-        Lines such as ``name: value of the store ≠ value of the shard``, sorted. None if the recipe
-        of the shard is not one that this version writes.
+        Lines such as ``name: value of the store ≠ value of the shard``, sorted. There are none
+        if this version cannot read the recipe of the shard.
     """
     schema = read_schema(descriptor, folder)
     name = folder.removeprefix(FEATURES) if folder.startswith(FEATURES) else None

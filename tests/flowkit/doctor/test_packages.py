@@ -80,8 +80,21 @@ def test_either_contrib_build_of_opencv_will_do(monkeypatch: pytest.MonkeyPatch)
     assert packages.choose_build("numpy") == "numpy"
     installed[headless] = "5.1.0.95"
     assert packages.choose_build(headless) == headless
+    installed = {"opencv-contrib-python": ""}
+    monkeypatch.setattr(packages, "find_version", installed.get)
+    assert packages.choose_build(headless) == headless
     installed.clear()
     assert packages.choose_build(headless) == headless
+
+
+def test_the_range_of_opencv_is_that_of_the_build_with_a_gui_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packages, "requires", lambda _: ["opencv-contrib-python-headless>=4.10"])
+    monkeypatch.setattr(packages, "find_version", {"opencv-contrib-python": "3.4.0"}.get)
+    findings = packages.check_packages()
+    expected = "opencv-contrib-python >=4.10 is needed, 3.4.0 is installed"
+    assert expected in [finding.message for finding in findings]
 
 
 def package(folder: Path, *names: str) -> Path:

@@ -225,7 +225,7 @@ def test_vectors_are_not_damaged_by_a_changed_dimension_in_store_json(stores, tm
     header["recipe"]["features"]["net"]["dimension"] = 4
     (root / "store.json").write_text(json.dumps(header))
     (problem,) = verify(root, deep=True, repair=True).problems
-    assert "store.json is not as its shards were written (features.net.dimension: 4 ≠ 3)" in str(
+    assert "store.json has another recipe than its shards (features.net.dimension: 4 ≠ 3)" in str(
         problem
     )
     assert not (root / "quarantine").exists()

@@ -378,3 +378,9 @@ def test_updates_at_the_same_time_lose_none(make_root):
     assert {annotation.id for annotation in table.annotations} == {
         f"{number}-{k}" for number in range(4) for k in range(5)
     }
+
+
+def test_annotations_of_no_store_leave_nothing_behind(tmp_path):
+    with pytest.raises(FormatError, match=r"found no store\.json"):
+        update_annotations(tmp_path / "S", AnnotationTable((), ()))
+    assert not list(tmp_path.iterdir())

@@ -186,3 +186,13 @@ def test_a_run_in_which_every_video_fails(places, tmp_path):
     assert result.exit_code == 1
     assert "error: no video has features" in result.stderr
     assert run(places, RESNET + "--size 32 --workers 0 --device cpu --strict").exit_code == 4
+
+
+def test_the_default_store_of_the_videos_does_not_matter(places, tmp_path, monkeypatch):
+    """It has videos of another folder, which `flowkit extract` without --store would refuse."""
+    monkeypatch.chdir(tmp_path)
+    write_store(tmp_path / "stores" / "v", ["a"])
+    done = run(places, "--videos {v} --model i3d --weights rgb={missing} --out {out}")
+    assert done.exit_code == 2
+    assert "missing.pt" in done.stderr
+    assert "another folder" not in done.stderr

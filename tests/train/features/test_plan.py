@@ -89,6 +89,8 @@ def test_what_a_video_has_is_counted_in_its_own_units(make_store, stream, availa
 @pytest.mark.parametrize(("frames", "words"), [(1, "only 1 frame"), (3, "only 3 frames")])
 def test_a_video_without_flow_says_how_many_frames_it_has(frames, words):
     """With a step of 4, one of 3 frames has none either."""
-    index = SimpleNamespace(count=lambda *_: 0, locate=lambda *_: (0, 0, 0, 0), frames=[frames])
+    index = SimpleNamespace(
+        count=lambda *_: 0, locate=lambda *_: (0, 0, 0, 0), count_frames=lambda _: frames
+    )
     lack = find_lack(SimpleNamespace(index=index), 0, "flow", False)
     assert lack == ("too-short", f"it has no flow: it has {words}")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowkit.cli import main
-from flowkit.errors import FormatError, LockedError
+from flowkit.errors import FormatError, LockedError, StoreError
 from flowkit.store import rebuild_index
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import hold_store
@@ -261,8 +261,24 @@ def test_a_changed_recipe_is_noticed_once(make_store):
     content["recipe"]["flow"]["bound"] = 1.5
     (root / "store.json").write_text(json.dumps(content))
     assert [str(problem) for problem in verify(root).problems] == [
-        "store: store.json is not as its shards were written (flow.bound: 1.5 ≠ 20.0); restore it"
+        "store: store.json has another recipe than its shards (flow.bound: 1.5 ≠ 20.0); restore it"
     ]
+
+
+def test_nothing_is_copied_with_the_recipe_of_a_changed_store_json(make_store):
+    """The copies would say that they were written with it."""
+    root = make_store(IDS, per_shard=1)
+    damaged = shards(root)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    text = (root / "store.json").read_text()
+    changed = json.loads(text)
+    changed["recipe"]["flow"]["bound"] = 1.5
+    (root / "store.json").write_text(json.dumps(changed))
+    with pytest.raises(StoreError, match=r"flow.bound: 1.5 ≠ 20.0\): restore it before you repair"):
+        verify(root, repair=True)
+    (root / "store.json").write_text(text)
+    assert not verify(root, repair=True).clean
+    assert verify(root).clean
 
 
 def append(root: Path, id: str, rows: list[dict], **facts) -> None:
