@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 @click.option("--working-store", metavar="DIR", type=PATH, help="With a store at a URL: folder in "
               "which shards are written before they are uploaded. [default: one in $FLOWKIT_CACHE]",
               )  # fmt: skip
-@click.option("--break-lock", is_flag=True, help="With a store at a URL: replace the lock that a "
-              "run left there which has ended.")  # fmt: skip
+@click.option("--break-lock", is_flag=True, help="With a store at a URL: replace the lock that was "
+              "left there by a run that has ended.")  # fmt: skip
 @click.option("--streams", metavar="S", help="Streams to extract, separated by commas: "
               f"{', '.join(STREAMS)}. [default: {','.join(DEFAULT_STREAMS)}]")  # fmt: skip
 @click.option("--audio/--no-audio", default=None,
@@ -211,14 +211,13 @@ def report_summary(summary: "Summary", strict: bool, as_json: bool) -> int:
         return 130
     # Those of this run, and those of earlier runs that were not tried again.
     failures = [*summary.failed, *summary.quarantined]
-    if strict and failures:
-        return 4
     if summary.is_failure:
         reason = f"{len(failures)} failed ({count_kinds(failures)})"
         advice = f"`flowkit status {summary.store} --failures` lists the reasons"
         click.echo(f"error: no video could be extracted: {reason}; {advice}", err=True)
-        return 1
-    return 0
+    if strict and failures:
+        return 4
+    return 1 if summary.is_failure else 0
 
 
 def choose_streams(
@@ -249,4 +248,6 @@ RUN_OPTIONS = (
     "workers", "backend", "limit", "address", "update", "retry_failed", "frame_rate", "min_frames",
     "stall_seconds", "roll_seconds",
 )  # fmt: skip
-"""Options that are fields of `flowkit.extraction.Options`; the others belong to the recipe."""
+"""Options that are fields of `flowkit.extraction.Options` only; the others belong to the recipe, of
+which ``flow_weights`` is a field of both.
+"""

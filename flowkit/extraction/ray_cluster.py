@@ -50,8 +50,9 @@ def run_on_ray(
         FlowkitError: Ray or the cluster cannot be used.
     """
     cores = len(os.sched_getaffinity(0))
+    # At least one, so that an actor starts, which says why there is none.
     gpus = max(1, count_gpus()) if setup.needs_gpu else 0
-    # With GPUs, the local cluster has all cores, which `choose_size` divides among the GPUs.
+    # With GPUs, the local cluster has all cores, which the driver divides among the GPUs.
     cores = max(cores, gpus) if gpus else min(options.workers or cores, len(tasks))
     with open_ray(find_address(options.address), cores, gpus) as ray:
         callbacks.interrupt.install_handlers()  # again, since ray.init replaces signal handlers

@@ -73,7 +73,7 @@ def open_target(
         store: Folder or URL of the store.
         working_store: Folder of the working store; None for one in the cache.
         part: The part (i, n) of the videos that the run works on.
-        break_lock: Replace the lock at the URL that a run left which has ended.
+        break_lock: Replace the lock that was left at the URL by a run that has ended.
         console: Where lines are printed; None for stderr.
 
     Yields:

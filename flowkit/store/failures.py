@@ -64,7 +64,7 @@ class Failure:
 
     def __post_init__(self) -> None:
         # Paths and messages may hold surrogates, which UTF-8 in the file cannot.
-        for name in ("id", "source", "reason"):
+        for name in ("id", "source", "reason", "traceback"):
             object.__setattr__(self, name, replace_surrogates(getattr(self, name)))
         object.__setattr__(self, "streams", tuple(self.streams))
 
@@ -112,7 +112,7 @@ def forget_failures(root: str | os.PathLike[str], stream: str) -> None:
 
 
 def read_lines(root: Path) -> Iterator[tuple[bytes, Failure | None]]:
-    """Yield each line and its failure; None for a line that is blank, cut off or damaged.
+    """Yield each line that is not empty and its failure; None for one that is cut off or damaged.
 
     Raises:
         StoreError: The file cannot be read.
@@ -123,7 +123,9 @@ def read_lines(root: Path) -> Iterator[tuple[bytes, Failure | None]]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+        raise StoreError(
+            f"cannot read {printable_path(path)}: {error.strerror}; check its permissions"
+        ) from None
     for line in content.split(b"\n"):
         if line:
             yield line, parse_line(line)

@@ -40,7 +40,7 @@ def compute_duration(last_time: float, frames: int, fps: float) -> float:
         fps: Frames per second, which is used for a video of one frame only.
 
     Returns:
-        Seconds from the first frame, rounded to microseconds.
+        Seconds from the first frame.
     """
     if frames > 1:
         return round(float(last_time) * frames / (frames - 1), 6)
@@ -62,7 +62,7 @@ def find_frame(times: F64, seconds: float) -> int:
         seconds: Seconds from the first frame.
 
     Returns:
-        The last frame whose time is not after ``seconds``; the first one for a time before it.
+        The last frame before the first one that is shown after ``seconds``; at least 0.
     """
     ascending = np.maximum.accumulate(times)
     return max(0, int(np.searchsorted(ascending, seconds, side="right")) - 1)

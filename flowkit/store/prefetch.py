@@ -105,7 +105,7 @@ class Prefetcher:
         ranges = []
         for span_batch, row, rows in self.list_spans(Location(shard, batch, first_row + t, length)):
             extents = self.locate(shard, span_batch)
-            for column in columns:
+            for column in (name for name in columns if name in extents):
                 extent = extents[column]
                 if extent.offsets_position is None:
                     row_bytes = extent.values_bytes // max(1, extent.rows)

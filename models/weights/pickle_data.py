@@ -176,7 +176,9 @@ def _make_dict(machine: Machine, argument: None) -> None:
 
 def _make_global(machine: Machine, argument: None) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
-    machine.stack.append(Global(f"{module}.{name}" if isinstance(module, str) else "unknown"))
+    # Formatting anything else could exhaust the memory, or the stack of the interpreter.
+    are_texts = isinstance(module, str) and isinstance(name, str)
+    machine.stack.append(Global(f"{module}.{name}" if are_texts else "unknown"))
 
 
 def _call_class(machine: Machine, argument: None) -> None:

@@ -64,11 +64,12 @@ def annotate_features(
         StoreError: A file cannot be written.
     """
     info_paths = list(info_paths)
-    if not info_paths:
+    if not any(map(Path.exists, info_paths)):
         raise UsageError("no video has features, so there is nothing to annotate; compute them")
     check_name(path, info_paths)
     state = FeatureFolder(info_paths[0].parent).state
-    # Jobs that compute parts of the videos may end at once: the last one has the videos of all.
+    # If jobs that compute parts of the videos end at the same time, each writes the file, and the
+    # last one has the videos of all.
     with wait_for_lock(make_lock_folder(state) / "annotations"):
         facts: dict[str, VideoFacts] = {}
         drifting: list[str] = []
@@ -168,7 +169,10 @@ def read_info(path: Path) -> dict[str, Any]:
         StoreError: It cannot be read.
         CorruptError: It is damaged, or no JSON file of a video.
     """
-    expected = {"id", "duration", "frame_rate", "frames", "files", "recipe"}
+    expected = {
+        "id", "duration", "frame_rate", "frames", "files", "recipe", "start_seconds", "end_seconds",
+        "padding",
+    }  # fmt: skip
     try:
         info = json.loads(path.read_bytes())
     except OSError as error:

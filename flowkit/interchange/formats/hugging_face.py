@@ -13,7 +13,8 @@ The columns of a frame are
     label   ClassLabel, where each video has at most one label, which applies to all of it; or
     labels  list of ClassLabel: the labels that apply at this time
     rgb     Image
-    flow_x, flow_y    Image: grey, the quantized flow to the next frame; null at the last frame
+    flow_x, flow_y    Image: grey, the quantized flow to the frame ``flow.step`` later, mostly the
+            next one; null where there is none
 
 The columns are described as `Features` of Hugging Face in the metadata of the schema under the key
 ``huggingface``, so that ``load_dataset("parquet", …)`` shows images and class names. The bytes of

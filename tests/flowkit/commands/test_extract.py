@@ -251,7 +251,9 @@ def test_where_not_one_video_can_be_extracted_it_exits_with_1(flowkit, tmp_path,
         assert result.exit_code == 1
         assert "no video could be extracted: 1 failed (1 not-a-video)" in result.stderr
         assert "flowkit status S --failures" in result.stderr
-    assert flowkit("extract", "bad.mp4", "--store", "S", "--strict", *SMALL).exit_code == 4
+    strict = flowkit("extract", "bad.mp4", "--store", "S", "--strict", *SMALL)
+    assert strict.exit_code == 4
+    assert "flowkit status S --failures" in strict.stderr
     make_clip(tmp_path / "good.mp4")
     assert flowkit("extract", "bad.mp4", "good.mp4", "--store", "S", *SMALL).exit_code == 0
     (tmp_path / "worse.mp4").write_text("nor am I")

@@ -76,3 +76,8 @@ def test_what_few_failures_have_is_in_their_lines_alone(tmp_path):
     }  # fmt: skip
     assert json.loads(whole)["retry"] is True
     assert read_failures(tmp_path) == {"a": odd, "b": failure("b")}
+
+
+def test_a_traceback_may_have_the_name_of_a_file_that_is_not_utf_8(tmp_path):
+    append_failure(tmp_path, replace(failure("a"), traceback="OSError: caf\udce9.mp4"))
+    assert read_failures(tmp_path)["a"].traceback == r"OSError: caf\xe9.mp4"

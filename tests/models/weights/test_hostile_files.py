@@ -267,3 +267,10 @@ def test_damaged_files_end_in_one_error(tmp_path_factory, position, values, form
             message = str(error)
             raise
     assert message.startswith(str(path)) and "\n" not in message
+
+
+def test_a_name_that_is_no_text_is_not_formatted():
+    """As text, a tuple of itself twice, forty times over, has a thousand billion characters."""
+    doubled = b"\x8c\x01a" + b"2\x86" * 40
+    content, _ = read_pickle(io.BytesIO(b"\x80\x04\x8c\x02os" + doubled + b"\x93."))
+    assert content == Global("unknown")

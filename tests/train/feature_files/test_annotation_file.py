@@ -148,7 +148,14 @@ def test_files_of_each_stream_and_rows_of_ten_crops(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"id": "a"', "is damaged (Expecting"), ("[]", "expected the description of the features")],
+    [
+        ('{"id": "a"', "is damaged (Expecting"),
+        ("[]", "expected the description of the features"),
+        (
+            '{"id": "a", "duration": 1, "frame_rate": 25, "frames": 25, "files": {}, "recipe": {}}',
+            "expected the description of the features",
+        ),
+    ],
 )
 def test_a_damaged_file_is_named(tmp_path, content, message):
     path = tmp_path / "a.json"
