@@ -1,4 +1,4 @@
-"""Run a feature network on a batch of images, clips or patches."""
+"""Load a feature network on a device, and run it on batches of images, clips or patches."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

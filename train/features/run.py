@@ -55,7 +55,8 @@ def extract_features(
 
     Raises:
         UsageError: The network cannot compute features as the options require.
-        RunError: The network is from a training run that is not finished.
+        RunError: The network is from a training run that is not finished, or a process that reads
+            images died.
         RecipeError: The store has other features of this name.
         LockedError: Another process is writing to the store.
         InternalError: All videos, or a hundred in a row, failed with the same internal error.

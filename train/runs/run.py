@@ -47,7 +47,7 @@ VALUE_FIELDS = ("source", "weights", "dimension", "clip_length", "clip_stride", 
 
 
 class RunError(FlowkitError):
-    """A training cannot continue, or a run folder is invalid."""
+    """A training cannot continue, a run folder is invalid, or a process that reads data died."""
 
 
 @dataclass(frozen=True, kw_only=True)
