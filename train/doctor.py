@@ -34,9 +34,10 @@ CHANGES = {
 
 @contextmanager
 def keep_inductor_cache_in(folder: Path) -> Iterator[None]:
-    """Keep the cache of PyTorch's compiler in a temporary folder, unless the user has set one.
+    """Keep the cache of PyTorch's compiler in ``folder``, unless the user has set a folder for it.
 
-    Parts of PyTorch create the cache on import, and it would stay among the temporary files.
+    Parts of PyTorch create the cache on import; it would otherwise stay in the system's folder for
+    temporary files.
     """
     former = os.environ.get(INDUCTOR_CACHE)
     os.environ.setdefault(INDUCTOR_CACHE, str(folder / "inductor"))

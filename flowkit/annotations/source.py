@@ -199,6 +199,7 @@ def list_files(path: Path) -> Iterable[tuple[str, Path]]:
     """
     if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises below a folder without permission)
         names = list_videos(path)
+        # A folder named like a video is taken as one, and extraction records why it cannot be read.
         if not names and not is_video(path.name) and not is_frame_folder(path):
             raise UsageError(f"no videos below {path}; name a folder with videos, or the files")
         if names:

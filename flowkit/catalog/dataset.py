@@ -100,17 +100,18 @@ class Dataset:
             The annotations, and the located videos.
 
         Raises:
-            CatalogError: Videos or annotations are not found; the message lists the folders that
-                were searched and says how to obtain the dataset.
+            CatalogError: Videos or annotations are not found, where the message lists the folders
+                that were searched and says how to obtain the dataset; or a folder cannot be read.
             AnnotationError: An annotation file is malformed.
         """
         root = data_root()
         videos, annotations = self.find_videos_folder(root), self.find_annotations_folder(root)
         problem = self.describe_missing_folders(root, videos, annotations)
         if problem or videos is None:
+            start = printable_path(root.absolute())
             raise CatalogError(
                 f"dataset {self.full_name}: {problem}. Set FLOWKIT_DATA if they are elsewhere "
-                f"(it is {root.absolute()}). To obtain them: {self.obtain or 'unknown.'} "
+                f"(now {start}). To obtain them: {self.obtain or 'unknown.'} "
                 f"Homepage: {self.homepage or 'unknown'}"
             )
         return self._match(videos, annotations)

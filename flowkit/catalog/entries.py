@@ -17,20 +17,21 @@ from flowkit.recipe import StoreRecipe
 class UniqueKeyLoader(yaml.SafeLoader):
     """A safe YAML loader that rejects repeated keys, whereas PyYAML's uses the last one."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping.
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Compose the node of a mapping, and check its keys as they are written in the file.
+
+        Merges (``<<``) are resolved later, in the node itself: its keys may then be repeated.
 
         Args:
-            node: The YAML node.
-            deep: Whether to construct nested values immediately.
+            anchor: Anchor of the node; None if it has none.
 
         Returns:
-            The mapping.
+            The node.
 
         Raises:
-            yaml.MarkedYAMLError: A key is repeated, or is no plain value; the error has the line of
-                the mapping.
+            yaml.MarkedYAMLError: A key is repeated, or is no plain value; the error has its line.
         """
+        node = super().compose_mapping_node(anchor)
         keys: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":  # <<, which the base class resolves
@@ -38,12 +39,12 @@ class UniqueKeyLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 problem = "a key is a list or a mapping"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             if key in keys:
                 problem = f"the key {key!r} is given twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             keys.add(key)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def read_entry(path: Path, name: str, entry: Any) -> list[Dataset]:
@@ -72,6 +73,10 @@ def read_entry(path: Path, name: str, entry: Any) -> list[Dataset]:
     for variant, overrides in variants.items():
         variant_location = f"{location}: variants: {variant}"
         overrides = check_mapping(variant_location, overrides, "a variant")
+        if "variants" in overrides:
+            raise CatalogError(
+                f"{variant_location}: a variant has no variants; list them beside {variant!r}"
+            )
         variant_values = {**values, **overrides, "variant": variant}
         datasets.append(build_dataset(variant_location, path, name, variant_values))
     return datasets
@@ -139,9 +144,10 @@ def check_value(location: str, expected_type: Any, value: Any) -> Any:
         return tuple(value)
     if expected_type is int:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise CatalogError(f"{location}: expected a whole number, got {value!r}")
+            raise CatalogError(f"{location}: expected a whole number, 0 or more, got {value!r}")
     elif not isinstance(value, str):
-        raise CatalogError(f"{location}: expected a string, got {value!r}; put a number in quotes")
+        hint = "" if value is None or isinstance(value, list | dict) else "; put it in quotes"
+        raise CatalogError(f"{location}: expected a string, got {value!r}{hint}")
     return value
 
 

@@ -50,7 +50,9 @@ def view(
     if static is not None:
         for name in ("host", "port"):
             if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-                raise UsageError(f"--static starts no server, so --{name} says nothing")
+                raise UsageError(
+                    f"--static starts no server, so --{name} has no effect; leave it out"
+                )
         write_folder(store, runs, static, limit, opens_browser)
         return
     if limit is not None:

@@ -2,8 +2,8 @@
 """Convert YUV 4:2:0 frames to RGB, and optionally downscale them, in one pass over a frame.
 
 The conversion gives the same bytes as swscale with the flags BILINEAR, ACCURATE_RND, FULL_CHR_H_INT
-and BITEXACT, for which swscale has only C code, with eight nanoseconds per pixel. Downscaling gives
-the same bytes as OpenCV's `INTER_AREA`. The tests compare the kernel with both libraries. All
+and BITEXACT, for which swscale has only C code that takes eight nanoseconds per pixel. Downscaling
+gives the same bytes as OpenCV's `INTER_AREA`. The tests compare the kernel with both libraries. All
 arithmetic is integer, or float32 in a fixed order, so the bytes are the same on every machine; the
 ``exact_…`` decorators compile without fast-math, which would allow another order. Frames of other
 formats, or with an odd side, are converted by swscale (conversion.py).
@@ -99,9 +99,9 @@ class Taps(NamedTuple):
     """The taps of each pixel along a downscaled side: its source pixels, and their weights."""
 
     pixels: I32
-    """int32 (K, w), indices of the source pixels."""
+    """int32 (K, w) or (K, h), indices of the source pixels."""
     weights: F32
-    """float32 (K, w), their weights; 0 for padding, where a pixel has fewer than K taps."""
+    """float32 of that shape, their weights; 0 for padding, where a pixel has fewer than K taps."""
 
 
 @lru_cache(maxsize=64)
@@ -223,8 +223,8 @@ def convert_frame(y_HW: U8, u_HW: U8, v_HW: U8, width: int, chroma: I32, factors
         u_HW: Blue-difference chroma, uint8, with half the height and width.
         v_HW: Red-difference chroma, with the shape of `u_HW`.
         width: Width of the frame in pixels; rows of the planes may be longer.
-        chroma: int32 (2, 4), positions of the chroma samples: a value of `CHROMA_POSITIONS` for
-            rows, and one for columns.
+        chroma: int32 (2, 4), positions of the chroma samples: a value of `CHROMA_POSITIONS` along
+            rows (horizontally), then one along columns (vertically).
         factors: int32 (6,), as `compute_factors` returns it.
 
     Returns:

@@ -2,7 +2,8 @@
 
 ISO/IEC 14496-12 §8.5.2 (``matrix`` of the track header). The matrix maps a pixel (x, y), y
 downward, to (a·x + c·y, b·x + d·y); a, b, c, d are 16.16 fixed-point numbers. The file has them in
-the order a, b, u, c, d, …, and u is not used here.
+the order a, b, u, c, d, …, and u is not used here. Only the signs of the others count, and which of
+them are 0: a scale is ignored, and the image keeps its number of pixels.
 """
 
 from dataclasses import dataclass

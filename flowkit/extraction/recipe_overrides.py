@@ -88,8 +88,10 @@ def choose_recipe(
     """Choose the store recipe of a run.
 
     A value that the user did not set is that of the store; in a new store it is that of ``base``,
-    or else the default. A command can thus be repeated without its options. A value that differs
-    from the store is not checked here; `create_or_open` raises an error for it later.
+    or else the default. A command can thus be repeated without its options. Where ``size``,
+    ``short_side`` or ``no_resize`` is set, ``upsize`` and ``square_pixels`` are false unless they
+    are set too. Of the values that differ from the store, only the method and weights of flow are
+    refused here; `create_or_open` refuses the others later.
 
     Args:
         root: Folder of the store.
@@ -146,8 +148,8 @@ def check_stream_options(
         option = overrides.find_given(names)
         if option is not None and stream not in streams and getattr(stored, stream) is None:
             raise UsageError(
-                f"{option} is for {stream}, and {overrides.name_option('streams')} names none: "
-                "leave out one of them"
+                f"{option} is for {stream}, and {overrides.name_option('streams')} does not "
+                f"name {stream}: leave out one of them"
             )
 
 
@@ -183,8 +185,8 @@ def choose_flow(
     flow = default or FlowRecipe()
     if flow.is_imported:
         raise RecipeError(
-            f"the flow of {root} was imported ({flow.grey}), and its solver is unknown: "
-            "expected --streams without flow, or another store"
+            f"the flow of {printable_path(root)} was imported ({flow.grey}), and its solver is "
+            f"unknown: expected {overrides.name_option('streams')} without flow, or another store"
         )
     flow_overrides = {
         "tvl1": None if overrides.preset is None else resolve_params(overrides.preset),
@@ -239,7 +241,8 @@ def choose_method(
         if not flow.is_learned:
             return flow
         # The dataset's recipe has a learned method.
-        params, grey = flow.tvl1 or PRESETS["paper"], FlowRecipe().grey
+        params = flow.tvl1 or PRESETS["paper"]
+        grey = STORED_RGB["grey"] if flow.source == STORED_RGB["source"] else FlowRecipe().grey
         return replace(flow, method=TVL1, weights="", tvl1=params, grey=grey)
     found = choose_weights(name, overrides.flow_weights)
     if stored is not None and stored.weights != found.digest:

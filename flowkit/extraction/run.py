@@ -69,7 +69,8 @@ def extract(
         table: Labels and subsets to add to the store.
         dataset: Name of the dataset, recorded in a new store.
         console: Where progress is shown; None for stderr.
-        uploads: What uploads the shards if ``root`` is a working store, as `open_target` makes it.
+        uploads: What uploads the shards if ``root`` is a working store, the local folder of a store
+            at a URL; made by `open_target`.
 
     Returns:
         What was extracted, what failed, and where the time went.
@@ -77,6 +78,7 @@ def extract(
     Raises:
         UsageError: The options do not fit the videos, or the recipe needs another stream.
         RecipeError: The store has another recipe.
+        FlowError: The backend or learned method cannot run here, or its weights cannot be used.
         LockedError: Another run holds the store.
         DiskFullError: The disk is full.
         InternalError: All videos, or a hundred in a row, failed with the same internal error.
@@ -105,7 +107,7 @@ class ExtractionRun(StoreRun):
         super().__init__(root, options, self.summary, console)
         self.located, self.recipe, self.options = located, recipe, options
         self.table, self.dataset = table, dataset
-        self.lanes = options.lanes
+        self.lanes = options.lanes  # videos that share the GPU of this process
         self.tasks: dict[str, ExtractionTask] = {}
 
     def open_folder(self) -> None:
@@ -186,7 +188,7 @@ class ExtractionRun(StoreRun):
         summary.changed = plan.changed
         summary.missing = list(located.missing)
         summary.unannotated = [printable_path(path) for path in located.unannotated]
-        summary.beyond = plan.beyond
+        summary.beyond = plan.beyond  # videos left out by --limit
 
     def record_start(self, workers: int, backend: str) -> None:
         """See `StoreRun`."""

@@ -51,7 +51,7 @@ class RecordState(NamedTuple):
     mtime_ns: int
     """Modification time of the commit record in nanoseconds."""
     shard_bytes: int
-    """Size of the shard in bytes, at the URL of a working store once it is there; −1 if missing."""
+    """Size of the shard in bytes, also if a working store has uploaded it; −1 if missing."""
 
     @classmethod
     def read(cls, root: Path, path: Path) -> Self:
@@ -103,6 +103,7 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
         new_records = [r for r in records if not can_extend or r not in old_records]
         annotations = annotations_digest(path)
         is_current = can_extend and not new_records and annotations == old_index.annotations
+        # An index of an older version is kept as it is: readers do without the columns it lacks.
         if is_current and old_index.version:
             return old_index.version
         if not can_extend or lacks_columns(old_index.table):

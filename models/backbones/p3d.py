@@ -11,7 +11,7 @@ ways, A, B and C, which alternate from block to block:
 
     A   T(S(x))          B   S(x) + T(x)          C   y + T(y),  y = S(x)
 
-The layers, with kernel or window × by stride, each as (time, height, width):
+The layers, with kernel or window by stride, each as (time, height, width):
 
     stem                  1×7×7 by (1, 2, 2), max-pool 2×3×3 by 2
     res2, res3, res4      3, 8 and 36 blocks

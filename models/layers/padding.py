@@ -33,9 +33,9 @@ def find_padding(x_BLM: Tensor, lengths_B: Tensor | None, dimension: int) -> Ten
             "module with the dimension of its input features"
         )
     batch_size, max_length, _ = x_BLM.shape
+    if not max_length:
+        raise ValueError(f"expected sets of 1 vector or more, got {tuple(x_BLM.shape)}")
     if lengths_B is None:
-        if not max_length:
-            raise ValueError(f"expected sets of 1 vector or more, got {tuple(x_BLM.shape)}")
         return None
     if lengths_B.shape != (batch_size,) or lengths_B.is_floating_point():
         raise ValueError(
@@ -47,9 +47,10 @@ def find_padding(x_BLM: Tensor, lengths_B: Tensor | None, dimension: int) -> Ten
     else:
         shortest = longest = max_length
     if shortest < 1 or longest > max_length:
+        hint = "; SetNetwork replaces empty sets by a mean vector" if shortest == 0 else ""
         raise ValueError(
             f"expected sets of 1 to {max_length} vectors, got lengths from {shortest} to "
-            f"{longest}; SetNetwork replaces empty sets by a mean vector"
+            f"{longest}{hint}"
         )
     if shortest == max_length:
         return None

@@ -43,7 +43,8 @@ FIRST_KERNELS: dict[str, str] = {
 USUAL_WIDTH = 64  # channels of the first convolution in the papers, for networks with a width
 P3D_TITLES = {P3D_BLOCKS: "P3D-199", (3, 4, 23, 3): "P3D-131", (3, 4, 6, 3): "P3D-63"}
 MAX_BLOCKS = 50  # in a stage; the largest network has 36
-NEAREST = 0.3  # least share of equal tensors with which a network is named as the nearest one
+# Least share of tensors of the same name and shape for a network to be named as the nearest one.
+NEAREST = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +123,8 @@ def identify_family(weights: Mapping[str, Tensor]) -> Family | None:
         weights: Tensors of one backbone by the names of any publisher.
 
     Returns:
-        The network with the most equal tensors; None if none has enough of them. It fits exactly
-        only if its ``is_exact`` is true.
+        The network with the largest share of tensors of the same name and shape; None if none
+        reaches `NEAREST`. It fits exactly only if its ``is_exact`` is true.
     """
     return max(_list_families(dict(weights)), key=lambda family: family.share, default=None)
 
@@ -210,6 +211,7 @@ def _compare(backbone: str, weights: dict[str, Tensor]) -> Family:
     state = network.state_dict()
     names = {name for name in state if not name.endswith("num_batches_tracked")}
     given = {name for name in converted if not name.endswith("num_batches_tracked")}
+    missing, unexpected = names - given, given - names
     wrong = [n for n in names & given if converted[n].shape != state[n].shape]
     return Family(
         backbone=backbone,
@@ -220,8 +222,8 @@ def _compare(backbone: str, weights: dict[str, Tensor]) -> Family:
         last_layer=last_layer,
         last_layer_tensors=tuple(n for n in state if n.startswith(f"{last_layer}.")),
         share=(len(names & given) - len(wrong)) / max(1, len(names | given)),
-        missing=tuple(n for n in state if n in names - given),
-        unexpected=tuple(n for n in converted if n in given - names),
+        missing=tuple(n for n in state if n in missing),
+        unexpected=tuple(n for n in converted if n in unexpected),
         wrong_shapes=tuple(
             f"{n} {tuple(converted[n].shape)} instead of {tuple(state[n].shape)}"
             for n in sorted(wrong)
@@ -230,7 +232,7 @@ def _compare(backbone: str, weights: dict[str, Tensor]) -> Family:
 
 
 def _find_options(
-    backbone: str, out_channels: int, converted: Mapping[str, Tensor]
+    backbone: str, out_channels: int, renamed: Mapping[str, Tensor]
 ) -> dict[str, Any]:
     """Find the arguments of a network that its weights show: its width and its blocks."""
     options: dict[str, Any] = {}
@@ -238,5 +240,5 @@ def _find_options(
         is_factor = backbone == "bn_inception"
         options["width"] = out_channels / USUAL_WIDTH if is_factor else out_channels
     if backbone == "p3d":
-        options["blocks"] = _count_blocks(converted)
+        options["blocks"] = _count_blocks(renamed)
     return options

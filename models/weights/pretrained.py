@@ -99,8 +99,8 @@ def digest_weights(weights: Mapping[str, Tensor]) -> str:
     """Compute a digest that identifies weights, independent of how they are stored.
 
     The digest covers the sorted names, the shapes, and the values as little-endian float32. File
-    format, floating-point type and device do not matter. Counters of batch normalization are left
-    out, since no output depends on them.
+    format and device do not matter, nor does a floating-point type that keeps the values.
+    Counters of batch normalization are left out, since no output depends on them.
 
     Args:
         weights: Tensors by name.

@@ -107,12 +107,10 @@ def test_where_the_catalogue_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
         ({"mine": ENTRY | {"title": 8}}, "mine: title: expected a string, got 8"),
         (
             {"mine": ENTRY | {"expected_videos": "8"}},
-            "mine: expected_videos: expected a whole number, got '8'",
+            "mine: expected_videos: expected a whole number, 0 or more, got '8'",
         ),
-        (
-            {"mine": ENTRY | {"expected_videos": True}},
-            "mine: expected_videos: expected a whole number, got True",
-        ),
+        ({"mine": ENTRY | {"expected_videos": True}}, "a whole number, 0 or more, got True"),
+        ({"mine": ENTRY | {"expected_videos": -1}}, "a whole number, 0 or more, got -1"),
         (
             {"mine": ENTRY | {"format": "ucf11"}},
             "mine: format: unknown format 'ucf11'; did you mean 'ucf101'?",
@@ -152,9 +150,10 @@ def test_where_the_catalogue_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
             {"mine": ENTRY | {"variant": "a", "variants": {"b": {"tittle": "x"}}}},
             "mine: variants: b: unknown key 'tittle'; did you mean 'title'?",
         ),
+        ({"mine": ENTRY | {"variant": "a", "variants": {"a": {}}}}, "mine-a is defined twice"),
         (
-            {"mine": ENTRY | {"variant": "a", "variants": {"a": {}}}},
-            "mine-a is defined twice",
+            {"mine": ENTRY | {"variant": "a", "variants": {"b": {"variants": {}}}}},
+            "mine: variants: b: a variant has no variants; list them beside 'b'",
         ),
     ],
 )
@@ -167,11 +166,14 @@ def test_malformed_catalogues(tmp_path: Path, entries: object, message: str) -> 
 
 def test_repeated_keys_and_broken_yaml(tmp_path: Path) -> None:
     path = tmp_path / "datasets.yaml"
-    path.write_text("a: {title: x, title: y}\n")
-    with pytest.raises(CatalogError, match="'title' is given twice"):
+    path.write_text("a:\n  title: x\n  title: y\n")
+    with pytest.raises(CatalogError, match=r"'title' is given twice.*line 3"):
         load_catalog(path)
     path.write_text("a: {title: x, <<: {title: y}}\n")
     with pytest.raises(CatalogError, match=r"a: .*required"):  # read, but not complete
+        load_catalog(path)
+    path.write_text("x: {a: {b: &b {<<: {title: x}, title: y}}}\nc: {<<: *b}\n")
+    with pytest.raises(CatalogError, match="x: unknown key"):  # c merges b before b is built
         load_catalog(path)
     path.write_text("? {a: b}\n: {title: x}\n")
     with pytest.raises(CatalogError, match="a key is a list or a mapping"):

@@ -47,6 +47,10 @@ class AllReduceBatchNorm(_BatchNorm):
 
         Returns:
             The normalized tensor, of the shape and dtype of `input`.
+
+        Raises:
+            ValueError: `input` has less than 2 dimensions, or in training one value per channel in
+                all processes together, which has no variance.
         """
         self._check_input_dim(input)
         if not self.training:
@@ -57,6 +61,11 @@ class AllReduceBatchNorm(_BatchNorm):
         summed = [0, *range(2, input.dim())]  # all dimensions but the channels
         shape = [1, -1] + [1] * (input.dim() - 2)
         count = SumOverProcesses.apply(input.new_tensor([input.numel() / input.shape[1]]))
+        if count <= 1:
+            raise ValueError(
+                f"expected more than 1 value per channel in training, got {tuple(input.shape)} in "
+                "all processes together; use larger batches"
+            )
         mean = SumOverProcesses.apply(input.sum(summed)) / count
         centred = input - mean.view(shape)
         variance = SumOverProcesses.apply(centred.square().sum(summed)) / count
@@ -72,7 +81,7 @@ def synchronize_batch_norms(network: nn.Module, device: torch.device) -> nn.Modu
     """Replace the batch normalization layers of a network with synchronized ones.
 
     Args:
-        network: The network; on the CPU it is changed in place.
+        network: The network, which is changed in place; no such layer itself.
         device: The device that the network is trained on.
 
     Returns:
@@ -89,7 +98,16 @@ def synchronize_batch_norms(network: nn.Module, device: torch.device) -> nn.Modu
 
 
 def convert_batch_norm(layer: _BatchNorm) -> AllReduceBatchNorm:
-    """Convert a layer to `AllReduceBatchNorm`, sharing its parameters and statistics."""
+    """Convert a layer to `AllReduceBatchNorm`, sharing its parameters and statistics.
+
+    Raises:
+        ValueError: The layer has no weight and bias, no running statistics or no momentum.
+    """
+    if not layer.affine or not layer.track_running_stats or layer.momentum is None:
+        raise ValueError(
+            f"expected batch normalization with affine, track_running_stats and a momentum, got "
+            f"{layer}; processes without a GPU can train no other"
+        )
     converted = AllReduceBatchNorm(layer.num_features, layer.eps, layer.momentum)
     converted.weight, converted.bias = layer.weight, layer.bias
     converted.running_mean, converted.running_var = layer.running_mean, layer.running_var

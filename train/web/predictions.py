@@ -69,6 +69,10 @@ def list_videos(run: OpenRun, name: str, store: Store, chosen: Filter) -> dict[s
         store: The store that is shown.
         chosen: Which videos, and in which order.
 
+    Returns:
+        JSON values: the ``score``, how many videos are chosen (``total``) and how many of them are
+        ``wrong``, the ``offset``, and ``videos``, those of the page.
+
     Raises:
         UsageError: Videos have many labels, or the order is unknown.
     """
@@ -121,6 +125,7 @@ def judge_videos(run: OpenRun, name: str, scores: Scores) -> tuple[npt.NDArray[n
         (N,) each.
     """
     averages = scores.get_averages(run.run.recipe.testing.over)
+    # With the labels, since a tie with the right class counts as wrong.
     predicted = predict_classes(averages, scores.labels)
     probabilities = compute_probabilities(run, name, scores)
     rows = np.arange(len(scores.labels))

@@ -114,7 +114,7 @@ def count_levels(height: int, width: int, params: TVL1Params) -> int:
         The number of levels, at least 1.
 
     Raises:
-        FlowError: `min_side` is below 16 pixels.
+        FlowError: `min_side` is below 16 pixels and `scales` above 1.
     """
     if params.min_side < 16 and params.scales > 1:
         raise FlowError(

@@ -32,7 +32,7 @@ def solve_pairs(
 
     Raises:
         FlowError: The parameters differ between levels or need a median filter, or `min_side` is
-            below 16 pixels.
+            below 16 pixels and `scales` above 1.
     """
     if not params.is_uniform:
         # Solving level by level, as cpu.py does, does not work here: with `useInitialFlow` the

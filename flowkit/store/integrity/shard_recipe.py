@@ -13,12 +13,12 @@ from flowkit.store.integrity.salvage import read_schema
 
 
 def list_recipe_differences(descriptor: int, folder: str, recipe: StoreRecipe) -> list[str]:
-    """List the settings of a store that are others in a shard.
+    """List the settings of a store that differ in a shard.
 
     Args:
         descriptor: File descriptor of a shard whose bytes are those of its commit record.
         folder: Its folder. Settings of features count only in the folder of these features, since
-            features can be removed and computed again with others.
+            features can be removed and computed again with other settings.
         recipe: Recipe of the store.
 
     Returns:

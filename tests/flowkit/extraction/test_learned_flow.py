@@ -142,7 +142,7 @@ def test_a_changed_source_needs_the_weights_of_the_store(tmp_path, make_clip, ma
         (["--method", "blues", "--preset", "fast"], "--preset fast sets parameters of TV-L1"),
         (["--method", "blues", "--backend", "torch-cuda"],
          "--backend torch-cuda: backends are those of TV-L1; expected no --backend"),
-        (["--method", "bluse", "--streams", "rgb"], "--method is for flow, and --streams names"),
+        (["--method", "bluse", "--streams", "rgb"], "--method is for flow, and --streams does"),
         (["--streams", "rgb", "--flow-weights", "W"], "--flow-weights is for flow, and --streams"),
         (["--flow-weights", "W"], "--flow-weights is for learned methods; expected --method"),
         (["--method", "bluse"], "unknown method of optical flow 'bluse'; did you mean 'blues'"),

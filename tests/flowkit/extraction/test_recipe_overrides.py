@@ -24,7 +24,7 @@ from flowkit.store import create_or_open
 def test_a_value_for_a_stream_that_is_not_extracted_is_refused(
     tmp_path, streams, overrides, option
 ):
-    with pytest.raises(UsageError, match=f"^{option}, and --streams names none: leave out one"):
+    with pytest.raises(UsageError, match=f"^{option}, and --streams does not name [a-z]+: leave"):
         choose_recipe(tmp_path / "S", streams, overrides)
 
 
@@ -52,8 +52,8 @@ def test_a_dataset_whose_recipe_has_flow_can_be_extracted_without_it(tmp_path):
         ({"size": "256x256"}, "got '256x256'"),
         ({"size": (9, 9), "keep_size": True}, "^size, short_side and keep_size exclude"),
         ({"square_pixels": True}, "^square_pixels has an effect only with short_side or keep_size"),
-        ({"streams": ["rgb"], "step": 2}, "^step is for flow, and streams names none"),
-        ({"streams": ["flow"], "keep_jpegs": True}, "^keep_jpegs is for rgb, and streams names no"),
+        ({"streams": ["rgb"], "step": 2}, "^step is for flow, and streams does not name flow"),
+        ({"streams": ["flow"], "keep_jpegs": True}, "^keep_jpegs is for rgb, and streams does not"),
         ({"flow_weights": "w.pth"}, "^flow_weights is for learned methods; expected method raft"),
         ({"method": "raft_small", "preset": "fast"}, "^preset fast sets parameters of TV-L1"),
     ],
@@ -63,3 +63,19 @@ def test_messages_call_settings_as_python_does(tmp_path, make_clip, settings, me
     with pytest.raises(UsageError, match=message):
         flowkit.extract([clip], tmp_path / "S", workers=0, progress=False, **settings)
     assert not (tmp_path / "S" / "store.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("from_store", "source", "grey"),
+    [
+        (False, "video", "opencv-rgb2gray"),
+        (True, "stored rgb", "opencv-rgb2gray of the stored RGB JPEG"),
+    ],
+)
+def test_tvl1_instead_of_the_learned_method_of_the_dataset(tmp_path, from_store, source, grey):
+    learned = FlowRecipe(method="raft_small", weights="0" * 32, tvl1=None, grey="none (RGB)")
+    create_or_open(tmp_path / "S", StoreRecipe(rgb=RGBRecipe()))
+    overrides = RecipeOverrides(method="tvl1", from_store=from_store)
+    base = StoreRecipe(flow=learned)
+    flow = choose_recipe(tmp_path / "S", ("flow",), overrides, base).flow
+    assert flow == FlowRecipe(source=source, grey=grey)

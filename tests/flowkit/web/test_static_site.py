@@ -267,7 +267,7 @@ def test_only_messages_are_shortened():
     ("options", "words"),
     [
         (["--limit", "3"], "--limit goes with --static"),
-        (["--static", "{out}", "--port", "9000"], "so --port says nothing"),
+        (["--static", "{out}", "--port", "9000"], "so --port has no effect; leave"),
         (["--static", "{out}", "--limit", "0"], "--limit"),
     ],
 )

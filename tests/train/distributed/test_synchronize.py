@@ -68,6 +68,28 @@ def test_batch_norm_over_processes_is_that_of_one(together, tmp_path):
             torch.testing.assert_close(part[3][name], parameter.grad, msg=name)
 
 
+def normalize_single_values(rank, world):
+    layer = synchronize_batch_norms(nn.Sequential(nn.BatchNorm2d(3)), torch.device("cpu"))
+    layer(torch.randn(1, 3, 1, 1))  # two values per channel in both processes
+    with pytest.raises(ValueError, match="more than 1 value per channel in training"):
+        layer(torch.randn(1 - rank, 3, 1, 1))
+    layer.eval()(torch.randn(1, 3, 1, 1))
+    assert all(value.isfinite().all() for value in layer.state_dict().values())
+
+
+def test_one_value_per_channel_is_refused(together):
+    together(normalize_single_values)
+
+
+@pytest.mark.parametrize(
+    "options", [{"affine": False}, {"track_running_stats": False}, {"momentum": None}]
+)
+def test_layers_that_cannot_be_synchronized_are_refused(options):
+    layers = nn.Sequential(nn.BatchNorm2d(3, **options))
+    with pytest.raises(ValueError, match="with affine, track_running_stats and a momentum, got"):
+        synchronize_batch_norms(layers, torch.device("cpu"))
+
+
 def take_steps(recipe, process, steps=20):
     """iter_1 in float64, where both directions of attention are awake, on made-up batches."""
     phase = {phase.name: phase for phase in list_phases(recipe)}["iter_1"]
