@@ -1,4 +1,4 @@
-"""Each field of a class that users configure something with has its text right below it."""
+"""Fields of configurations have their texts, and files and functions are not too long to read."""
 
 import ast
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("flowkit", "models", "train")
 CONFIGURATION = {
     "flowkit/recipe/audio.py": ("LogMelRecipe",),
     "flowkit/recipe/features.py": ("FeatureRecipe",),
@@ -40,3 +41,17 @@ def test_each_field_of_a_configuration_has_a_text(path):
         for n in fields:
             text = ast.unparse(body[n + 1]) if n + 1 < len(body) else ""
             assert text.startswith(("'", '"')), f"{path}: {name}.{ast.unparse(body[n])} has no text"
+
+
+def test_files_and_functions_are_short():
+    long = []
+    for path in [file for name in PACKAGES for file in (ROOT / name).rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > 350:
+            long.append(f"{path}: {len(text.splitlines())} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > 60:
+                    long.append(f"{path}:{node.lineno} {node.name}: {lines} lines")
+    assert not long, "\n".join(long)

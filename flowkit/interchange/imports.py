@@ -88,8 +88,7 @@ def import_folders(
 
     Raises:
         UsageError: If there is nothing to import, a folder cannot be listed, a frame rate or bound
-            is out of range, an id differs from one of the store only by Unicode normalization, or
-            `choose_bound` or `name_videos` raises it.
+            is out of range, or `choose_bound`, `name_videos` or `import_videos` raises it.
         RecipeError: If the store was made with a different recipe, or of another dataset.
         LockedError: If another process is writing to the store.
 
@@ -114,9 +113,7 @@ def import_folders(
     with hold_store(root):
         recover(root)
         rebuild_index(root)
-        store = Store(root)
-        check_new_ids([id for _, id, _ in videos if id not in store], store)
-        report = import_videos(videos, store, recipe, progress)
+        report = import_videos(videos, Store(root), recipe, progress)
         rebuild_index(root)
     return report
 
@@ -137,7 +134,11 @@ def import_videos(
 
     Returns:
         A report.
+
+    Raises:
+        UsageError: A new id differs from one of the store only by Unicode normalization.
     """
+    check_new_ids([id for _, id, _ in videos if id not in store], store)
     report, earlier_failures = ImportReport(), read_failures(store.path)
     with closing(ShardWriter(store.path, recipe=recipe)) as writer:
         for finished_videos, (path, id, fps) in enumerate(videos, 1):

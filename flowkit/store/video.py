@@ -44,14 +44,14 @@ class Video:
 
     Args:
         store: The open store.
-        row: Row of the video in the index.
+        row: Row of the video in the index; also an attribute.
     """
 
-    __slots__ = ("_row", "_store")
+    __slots__ = ("_store", "row")
 
     def __init__(self, store: VideoStore, row: int) -> None:
         self._store = store
-        self._row = row
+        self.row = row
 
     def __repr__(self) -> str:
         return f"Video({self.id!r}, {self.num_frames} frames, {'+'.join(self.streams)})"
@@ -59,12 +59,7 @@ class Video:
     @property
     def id(self) -> str:
         """Return the id of the video, unique in the store."""
-        return self._store.index.id(self._row)
-
-    @property
-    def row(self) -> int:
-        """Return the row of the video in the index."""
-        return self._row
+        return self._store.index.id(self.row)
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -72,23 +67,23 @@ class Video:
         classes = self._store.index.classes
         return tuple(
             Label(classes[label["class"]], label["start"], label["end"])
-            for label in self._store.index.value("labels", self._row)
+            for label in self._store.index.value("labels", self.row)
         )
 
     @property
     def subsets(self) -> tuple[str, ...]:
         """Return the names of the subsets that contain the video."""
-        return tuple(self._store.index.value("subsets", self._row))
+        return tuple(self._store.index.value("subsets", self.row))
 
     @property
     def num_frames(self) -> int:
         """Return the number of stored frames: 0 ≤ t < num_frames."""
-        return self._store.index.count_frames(self._row)
+        return self._store.index.count_frames(self.row)
 
     @property
     def num_flow(self) -> int:
         """Number of flow fields: as many as `flow_frames`, 0 without the stream."""
-        return self._store.index.count("flow", self._row)
+        return self._store.index.count("flow", self.row)
 
     @property
     def flow_frames(self) -> range:
@@ -99,12 +94,12 @@ class Video:
     @property
     def fps(self) -> float:
         """Return the number of stored frames per second; the average if it varies."""
-        return float(self._store.index.value("fps", self._row))
+        return float(self._store.index.value("fps", self.row))
 
     @property
     def duration(self) -> float:
         """Return the seconds from the start of the first frame to the end of the last one."""
-        duration = self._store.index.value("duration", self._row)
+        duration = self._store.index.value("duration", self.row)
         if duration is not None:
             return float(duration)
         return self.num_frames / self.fps if self.fps > 0 else 0.0
@@ -112,7 +107,7 @@ class Video:
     @property
     def motion(self) -> Motion | None:
         """Return the mean and 95th percentile of the flow's length; None if not recorded."""
-        mean, p95 = (self._store.index.value(name, self._row) for name in ("motion", "motion_p95"))
+        mean, p95 = (self._store.index.value(name, self.row) for name in ("motion", "motion_p95"))
         return None if mean is None else Motion(mean, p95)
 
     def times(self) -> np.ndarray[Any, Any]:
@@ -136,7 +131,7 @@ class Video:
     def read_stored_times(self) -> np.ndarray[Any, Any] | None:
         """Read the times that the store has, (num_frames,) int64 microseconds; None without."""
         for stream in ("rgb", "flow"):
-            location = self._store.index.locate(stream, self._row)
+            location = self._store.index.locate(stream, self.row)
             if location is not None:
                 try:
                     microseconds = self._store.shards.read_optional(location, stream, TIME.name)
@@ -160,40 +155,40 @@ class Video:
     @property
     def width(self) -> int:
         """Return the stored width in pixels."""
-        return int(self._store.index.value("width", self._row))
+        return int(self._store.index.value("width", self.row))
 
     @property
     def height(self) -> int:
         """Return the stored height in pixels."""
-        return int(self._store.index.value("height", self._row))
+        return int(self._store.index.value("height", self.row))
 
     @property
     def streams(self) -> tuple[str, ...]:
         """Return the names of the streams that the store has of the video."""
         index = self._store.index
-        return tuple(name for name in index.streams if index.locate(name, self._row))
+        return tuple(name for name in index.streams if index.locate(name, self.row))
 
     @property
     def source(self) -> str:
         """Return the path of the file that the video was extracted from."""
-        return str(self._store.index.value("source", self._row))
+        return str(self._store.index.value("source", self.row))
 
     @property
     def fingerprint(self) -> Fingerprint:
         """Return the fingerprint of the source file at the time of extraction."""
         value = self._store.index.value
-        size, mtime_ns = value("size", self._row), value("mtime_ns", self._row)
-        return Fingerprint(size, mtime_ns, value("digest", self._row).hex())
+        size, mtime_ns = value("size", self.row), value("mtime_ns", self.row)
+        return Fingerprint(size, mtime_ns, value("digest", self.row).hex())
 
     @property
     def has_mixed_sources(self) -> bool:
         """Whether RGB, flow and audio are of different files, as a killed update leaves them."""
-        return bool(self._store.index.value("mixed_sources", self._row))
+        return bool(self._store.index.value("mixed_sources", self.row))
 
     @property
     def warnings(self) -> int:
         """Return the number of decoder warnings; their text is in the commit record."""
-        return int(self._store.index.value("warnings", self._row))
+        return int(self._store.index.value("warnings", self.row))
 
     def rgb_bytes(self, t: int) -> bytes:
         """Return the JPEG of RGB frame t."""
@@ -322,7 +317,7 @@ class Video:
         return CorruptError(f"video {self.id!r}: {error}")
 
     def _locate(self, stream: str) -> Location:
-        location = self._store.index.locate(stream, self._row)
+        location = self._store.index.locate(stream, self.row)
         if location is None:
             advice = f"extract it with --streams {stream}"
             if stream.startswith(FEATURES):

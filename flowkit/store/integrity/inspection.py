@@ -110,14 +110,13 @@ class Inspection:
         is_busy: Callable[[], bool],
     ) -> None:
         self.root, self.header, self.pool, self.is_busy = root, header, pool, is_busy
-        self.report = Report()
+        self.report, self._progress = Report(), progress
         self.commits: dict[tuple[str, str], list[VideoCommit]] = {}
         self.recipe_differences: dict[str, None] = {}
         self.shards = [
             InspectedShard(folder=folder, uuid=uuid, index=index)
             for index, (folder, uuid) in enumerate(find_shards(root))
         ]
-        self._progress = progress
         self._known_records = read_index(root, header.dataset).records
         paths = [root / f"{shard.name}.arrow" for shard in self.shards]
         self._total_bytes = sum(path.stat().st_size for path in paths if path.exists())
