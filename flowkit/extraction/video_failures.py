@@ -38,7 +38,8 @@ def convert_failures(task: ExtractionTask, root: Path, work: Callable[[], Outcom
     except Stopped:
         return task.make_outcome("stopped", reason="the run was requested to stop")
     except MemoryError as error:
-        return task.make_outcome("failed", "memory", f"{source}: {error or 'not enough memory'}")
+        reason = str(error) or "not enough memory"
+        return task.make_outcome("failed", "memory", f"{source}: {reason}")
     except FlowkitError:
         raise
     except Exception as error:  # noqa: BLE001 (unforeseen errors become failures of the video)

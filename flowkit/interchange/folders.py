@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.annotations.video_files import walk_folders
-from flowkit.errors import VideoError
+from flowkit.errors import UsageError, VideoError
 
 FORMATS = ("denseflow", "mmaction2")
 """The tools that write such folders."""
@@ -63,10 +63,12 @@ def find_folders(folder: Path) -> list[Path]:
         Paths of the folders with images, sorted.
 
     Raises:
-        UsageError: A folder cannot be listed.
+        UsageError: There is no such folder, or one cannot be listed.
     """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: expected a folder with those of videos; check the path")
     matches = []
-    for content in walk_folders(folder) if folder.is_dir() else ():
+    for content in walk_folders(folder):
         path = folder / content.path
         if content.has_images and any(IMAGE_FILE.fullmatch(file.name) for file in path.iterdir()):
             matches.append(path)
@@ -96,7 +98,8 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
             raise VideoError(
                 "step",
                 f"{path}: {file.name} is flow with step {step}, and only flow to the next frame "
-                "can be imported; extract the video with --step, or remove these files",
+                "can be imported; `flowkit extract --step` computes such flow from the video; or "
+                "remove these files",
             )
         if match := IMAGE_FILE.fullmatch(file.name):
             earlier_file = numbered[match[1].lower()].setdefault(int(match[2]), file)

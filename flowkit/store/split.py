@@ -85,7 +85,9 @@ def split_store(
         check_subsets(store, record, overwrite)
         table = add_stored_videos(read_annotations(path), store)
         subsets, summary = divide_videos(store, table, record, overwrite)
-        earlier = [] if only is None else [r for r in read_splits(path) if r.only != only]
+        # A division of all videos replaces all others, and one that overwrites that of its subset.
+        kept = [] if only is None else read_splits(path)
+        earlier = [r for r in kept if not overwrite or r.only != only]
         table = replace_subsets(table, merge_subsets(table, subsets, record))
         write_annotations(path, table, [*earlier, record])
         rebuild_index(path)

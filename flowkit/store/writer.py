@@ -98,7 +98,7 @@ class ShardWriter:
         """Forget all pending rows, which form the next batch."""
         self._pieces: list[tuple[Value, ...]] = []  # values of each column, for one row or many
         self._rows = self._bytes = 0
-        self._part_start = (0, 0)  # pieces and rows before the open part
+        self._part_start = (0, 0, 0)  # pieces, rows and bytes before the open part
 
     def begin(self, id: str) -> None:
         """Start a video.
@@ -110,7 +110,7 @@ class ShardWriter:
             raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
         self._id = check_text(id, "a video's id")
         self._part_number = self._written_rows = 0
-        self._part_start = (len(self._pieces), self._rows)
+        self._part_start = (len(self._pieces), self._rows, self._bytes)
         if self._start_time is None:
             self._start_time = time.monotonic()
 
@@ -233,7 +233,7 @@ class ShardWriter:
     def abandon(self) -> None:
         """Drop the open video; readers ignore those of its rows that are already on disk."""
         if self._id is not None:
-            pieces, self._rows = self._part_start
+            pieces, self._rows, self._bytes = self._part_start
             del self._pieces[pieces:]
             self._id = None
 
@@ -275,7 +275,7 @@ class ShardWriter:
         self._entries.append(entry | (meta.to_dict() if meta else {}))
         self._part_number += 1
         self._written_rows += rows
-        self._part_start = (len(self._pieces), self._rows)
+        self._part_start = (len(self._pieces), self._rows, self._bytes)
 
     def _write_batch(self) -> None:
         """Write the pending rows as one batch."""

@@ -1,12 +1,16 @@
 """Evaluate a finished run: score its test videos with the network of each phase.
 
-The scores of a run have these names, where fusion weights are RGB : flow by default:
+The scores of a run have these names. A fusion is the weighted mean of the branches RGB : flow, with
+the weights below unless the recipe has others:
 
     iter_0/rgb, iter_0/flow, iter_0/fusion     the branches alone, fused 1 : 1
-    iter_1/rgb, iter_1/flow, iter_1/fusion     after the phase iter_1, fused 5 : 1
-    iter_2/…                                   after the phase iter_2, fused 1 : 5, and so on
+    iter_1/rgb, iter_1/flow, iter_1/fusion     after the phase iter_1, which trains cross-modality
+                                               attention in RGB, fused 5 : 1
+    iter_2/…                                   after the phase iter_2, the same in flow, fused
+                                               1 : 5; and so on
     NAME/rgb                                   of a control experiment: the RGB score of iter_1 with
-                                               other flow, or of a phase with uniform weights
+                                               the flow of another video, or of a phase whose
+                                               attention is replaced by equal weights
     split_K/…, mean/…                          where the recipe has splits: of each, and their means
 
 Without the phases iter_1, iter_2, … the names are just rgb, flow and fusion. Runs on audio have

@@ -156,7 +156,10 @@ def set_value(values: dict[str, Any], name: str, value: Any) -> None:
                 f"recipe: {key} is not set, so {name} cannot be changed alone; give all of it, as "
                 f"in {key}={{{'.'.join([*sections[depth + 1 :], last])}: …, …}}"
             )
-        if not isinstance(values.get(section), dict):
+        if section in values and not isinstance(values[section], dict):
+            key = ".".join(sections[: depth + 1])
+            raise UsageError(f"recipe: {key} is a value without keys, so there is no {name!r}")
+        if section not in values:
             raise UsageError(f"recipe: no key {section!r} in {name!r}{suggest(section, values)}")
         values = values[section]
     values[last] = value

@@ -53,10 +53,9 @@ def suggest_network(weights: Mapping[str, Tensor], network: Mapping[str, Any], s
         return _suggest_for_unknown(weights, family, wanted)
     what = f"these are weights of {family.title} ({family.publisher})"
     if family.backbone == wanted and stream == "rgb" and family.in_channels != 3:
-        return (
-            f"{what} for {describe_channels(family.in_channels, family.dims)}, but the branch rgb "
-            "has 3 channels: --weights flow=FILE"
-        )
+        advice = ": --weights flow=FILE" if find_stream(family) == "flow" else ""
+        channels = describe_channels(family.in_channels, family.dims)
+        return f"{what} for {channels}, but the branch rgb has 3 channels{advice}"
     own = {f"network.{key}": _format(value) for key, value in network.items()}
     changes = {key: text for key, text in list_settings(family).items() if own.get(key) != text}
     if not changes:
@@ -141,10 +140,10 @@ def find_stream(family: Family) -> StreamName | None:
 
 
 def determine_stream(backbone: str, channels: int, dims: int) -> StreamName | None:
-    """Determine the stream: 3 input channels mean RGB, 1 audio, an even number flow.
+    """Determine the stream: 3 input channels mean RGB; 2, or any even number for images, flow.
 
     Args:
-        backbone: Name of the network.
+        backbone: Name of the network; one channel is audio only for "vgg16".
         channels: Its input channels.
         dims: 2 for images, 3 for clips.
 

@@ -151,6 +151,7 @@ def test_errors_that_are_no_videos_keep_their_meaning(tmp_path, clips, recipe):
     ]:
         outcome = Worker(replace(setup, open_video=plant(error))).extract(task)
         assert (outcome.status, outcome.kind) == ("failed", kind), error
+        assert kind != "memory" or outcome.reason.endswith(": not enough memory")
 
 
 def test_what_an_exception_says_fits_into_a_store(tmp_path):

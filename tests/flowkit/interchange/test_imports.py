@@ -383,3 +383,9 @@ def test_a_new_store_gets_the_name_of_its_dataset(folders, tmp_path):
     assert Store(tmp_path / "s").header.dataset == "ucf101"
     with pytest.raises(RecipeError, match="expected dataset 'ucf101'"):
         import_folders(folders, tmp_path / "s", fps=25.0, dataset="hmdb51")
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match="rawframe: expected a folder with those of videos; check"):
+        import_folders(tmp_path / "rawframe", tmp_path / "s", fps=25)
+    assert not (tmp_path / "s").exists()

@@ -264,6 +264,12 @@ def test_one_subset_is_divided_further(make_labelled):
         split_store(root, {"train": 0.8, "val": 0.2}, only="train")
     split_store(root, {"train": 0.8, "val": 0.2}, only="train", seed=2, overwrite=True)
     assert read_subsets(root) == after
+    assert [record.only for record in read_splits(root)] == [None, "train"]
+    split_store(root, {"train": 0.5, "dev": 0.5}, only="train")
+    assert Store(root).subsets() == {"train": 12, "dev": 12, "val": 6, "test": 10}
+    assert [record.fractions for record in read_splits(root)[1:]] == [  # val is of the first one
+        {"train": 0.8, "val": 0.2}, {"train": 0.5, "dev": 0.5},
+    ]  # fmt: skip
     with pytest.raises(UsageError, match="expected a subset 'trian' to divide"):
         split_store(root, HALVES, only="trian")
 

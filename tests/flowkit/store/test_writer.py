@@ -165,6 +165,25 @@ def test_abandoned_videos_leave_no_trace_but_rows(stores, tmp_path, monkeypatch)
     assert stores.contents(tmp_path) == {"b": rows}
 
 
+def test_the_bytes_of_an_abandoned_video_do_not_count(stores, tmp_path, monkeypatch):
+    """With them the next batch would be full before its first row."""
+    monkeypatch.setattr(writer_module, "BATCH_BYTES", 1000)
+    create_or_open(tmp_path, stores.RECIPE)
+    writer = ShardWriter(tmp_path, recipe=stores.RECIPE)
+    writer.begin("a")
+    writer.append(rgb=bytes(2000))
+    writer.abandon()
+    rows = stores.draw_rows(1, 2)
+    stores.put(writer, "b", rows)
+    assert writer.close().rows == 2
+    (path,) = (tmp_path / "frames").glob("*.arrow")
+    with pa.memory_map(str(path)) as file:
+        batches = pa.ipc.open_file(file)
+        sizes = [batches.get_batch(k).num_rows for k in range(batches.num_record_batches)]
+    assert sizes == [2]
+    assert stores.contents(tmp_path) == {"b": rows}
+
+
 def test_no_empty_shard_is_left(stores, tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "BATCH_ROWS", 2)
     create_or_open(tmp_path, stores.RECIPE)

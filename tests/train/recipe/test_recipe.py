@@ -73,6 +73,10 @@ def test_a_wrong_key_names_the_nearest(tmp_path):
         ({"phases.rgb": "{epoch: 3}"}, "unknown key 'epoch'; did you mean 'epochs'"),
         ({"training": "3"}, "training"),
         ({"trainig.epochs": "3"}, "no key 'trainig'.*did you mean 'training'"),
+        (
+            {"training.epochs.x": "3"},
+            "training.epochs is a value without keys, so there is no 'training.epochs.x'",
+        ),
         ({"data.clip.length": "3"}, r"data.clip is not set, so .*data.clip=\{length: …"),
         ({"network.depth": "51"}, "network.depth"),
         ({"network.dropout": "{rgb: 0.5}"}, "expected a number, or one for each of rgb, flow"),

@@ -56,6 +56,9 @@ def rename_as_tsn(state):
         (make_shapes("resnet50", in_channels=10), {},
          "these are weights of ResNet-50 (torchvision or timm) for optical flow (10 channels: 5 "
          "fields), but the branch rgb has 3 channels: --weights flow=FILE"),
+        (make_shapes("resnet50", in_channels=15), {},
+         "these are weights of ResNet-50 (torchvision or timm) for 15 channels, such as 5 RGB "
+         "differences, but the branch rgb has 3 channels"),
         ({"cls_token": torch.zeros(1), "pos_embed": torch.zeros(1)}, {},
          "these are weights of Vision Transformer, which recipes do not have: flowkit features "
          "--model FILE --backbone timm/vit_base_patch16_224, or its own name in timm, computes "
