@@ -1,8 +1,9 @@
 """Decode one image file into an RGB frame.
 
-JPEGs are decoded with libjpeg-turbo and its exact DCT, as the JPEGs of a store are, and turned as
-their Exif orientation requires. OpenCV decodes all other formats, without turning them. Grey images
-become RGB, an alpha channel is dropped, and of 16 bits per value the upper 8 are used.
+JPEGs are decoded with libjpeg-turbo and its exact DCT, as the JPEGs of a store are (those of CMYK
+with OpenCV), and turned as their Exif orientation requires. OpenCV decodes all other formats,
+without turning them. Grey images become RGB, an alpha channel is dropped, and of 16 bits per value
+the upper 8 are used.
 """
 
 import stat
@@ -52,8 +53,10 @@ def read_image_file(path: Path) -> bytes:
         VideoError: ``missing``, ``not-a-file``, ``unreadable`` or ``empty``.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
-            raise make_image_error("not-a-file", path, "expected an image, got a special file")
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # reading a pipe would wait for ever
+            kind = "directory" if stat.S_ISDIR(mode) else "special file"
+            raise make_image_error("not-a-file", path, f"expected an image, got a {kind}")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise make_image_error("missing", path, "no such file") from error

@@ -251,7 +251,8 @@ class Shards:
             for column, data in zip(columns, values, strict=True):
                 k = self._checks.check_rows(shard, batch, column, row, data)
                 if k is not None:
-                    message = f"checksum mismatch in column {column}, row {t + k} (batch {batch})"
+                    place = f"row {t + k} of the video (batch {batch} of the shard)"
+                    message = f"checksum mismatch in column {column}, {place}"
                     raise reader.make_error(CorruptError(message))
         return values
 

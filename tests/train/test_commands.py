@@ -65,6 +65,19 @@ def test_training_stops_goes_on_and_is_evaluated(tmp_path, store, settings):
     assert "identities dropped" in said
 
 
+def test_a_signal_sets_the_exit_status_also_with_stop_after(tmp_path, store, settings, monkeypatch):
+    def train_until_signal(run, store, settings, log, *, stop):
+        stop.signalled = True
+        return False
+
+    monkeypatch.setattr("train.loop.session.train", train_until_signal)
+    words = ["motion8_cma", "--store", str(store.path), "--run", str(tmp_path / "run"), *settings,
+             "--stop-after", "3", *QUICK]  # fmt: skip
+    result = CliRunner().invoke(train, words, catch_exceptions=False, standalone_mode=False)
+    assert result.return_value == 130
+    assert "run the same command again to continue" in result.output
+
+
 def test_the_report_has_every_figure_and_fetches_nothing(finished, store, tmp_path, settings):
     with pytest.raises(RunError, match="run flowkit evaluate first"):
         call(report, finished)

@@ -27,8 +27,9 @@ INTERRUPTED = 130
               help="Change a value of the recipe, such as training.epochs=10; can be given more "
                    "than once.")  # fmt: skip
 @click.option("--weights", multiple=True, metavar="BRANCH=FILE",
-              help="Initial weights of a branch (rgb, flow, both, audio or sets): a weight file, "
-                   "or the folder of a finished phase.")  # fmt: skip
+              help="Initial weights of a branch (rgb, flow, audio, sets), or of rgb and flow with "
+                   "their attention (both): a weight file, or the folder RUN/phases/PHASE of a "
+                   "finished phase of a run.")  # fmt: skip
 @click.option("--quick", is_flag=True,
               help="Train a smaller network for fewer epochs, in minutes on two CPU cores, as the "
                    "recipe's section quick says.")  # fmt: skip
@@ -69,7 +70,7 @@ def train(
     from flowkit.errors import UsageError
     from flowkit.store import Store
     from flowkit.store.format.location import describe_location
-    from train.loop.session import start_run
+    from train.loop.session import StopCondition, start_run
     from train.loop.session import train as train_run
     from train.recipe.recipe import read_draft
     from train.runs.settings import make_settings
@@ -96,11 +97,12 @@ def train(
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
     opened_run, opened_store = start_run(run, draft, Store(store), click.echo)
-    if train_run(opened_run, opened_store, settings, click.echo, stop_after):
+    stop = StopCondition(stop_after)
+    if train_run(opened_run, opened_store, settings, click.echo, stop=stop):
         click.echo(f"finished. flowkit evaluate {run} --store {describe_location(store)}")
         return 0
     click.echo("stopped; run the same command again to continue", err=True)
-    return 0 if stop_after is not None else INTERRUPTED
+    return 0 if stop_after is not None and not stop.signalled else INTERRUPTED
 
 
 def check_weight_branches(recipe: "Recipe", branches: tuple[str, ...]) -> None:

@@ -178,7 +178,14 @@ def check_batches(run: Run, processes: int) -> None:
             )
 
 
-def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | None = None) -> bool:
+def train(
+    run: Run,
+    store: Store,
+    settings: Settings,
+    log: Log,
+    steps: int | None = None,
+    stop: StopCondition | None = None,
+) -> bool:
     """Train the unfinished phases of a run.
 
     After SIGINT or SIGTERM, training in one process stops after the current step and writes a
@@ -191,6 +198,7 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
         settings: Device, precision and processes.
         log: Receives lines of text for the user.
         steps: Number of steps after which to stop, or None for no limit.
+        stop: Used instead of ``steps``, by callers that need to know whether a signal came.
 
     Returns:
         Whether the run is finished now.
@@ -198,7 +206,7 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
     Raises:
         RunError: Another process is training the run, the store changed, or training failed.
     """
-    stop = StopCondition(steps)
+    stop = stop or StopCondition(steps)
     with run.lock():
         run.check_store(store, unchanged=True)
         if run.is_finished():

@@ -100,9 +100,10 @@ def is_header(
 ) -> bool:
     """Return whether the first row of a file names the columns.
 
-    It does if one of its values is a usual name, or one that the user gave. Otherwise, a row of one
-    or two values is a video and its label if the first looks like a file or a number, or the
-    second is a number or the label of another row.
+    It does if one of its values is a usual name of the videos' column, or a name that the user
+    gave, and does not if the user gave the number of a column. Otherwise, one value is a video, and
+    three or more are a header. Two values are a video and its label if the first looks like a file
+    or a number, or the second is a number or the label of another row.
 
     Args:
         first: The values of the first row.
@@ -110,6 +111,9 @@ def is_header(
         mapping: Columns by role as the user gave them.
     """
     given = set(mapping.values()) - {NO_COLUMN}
+    fps = mapping.get("fps", "")
+    if is_number(fps) and not (fps.isdecimal() and int(fps) <= len(first)):
+        given.discard(fps)  # it is a frame rate, not the number of a column
     # A number that the user gave is that of a column, although a value may be equal to it.
     names = {column for column in given if not column.isdecimal()}
     if names & set(first) or find_usual_column("id", first):
@@ -149,11 +153,14 @@ def choose_roles(rows: FileRows, mapping: Mapping[str, str], *, needs_label: boo
             continue
         if role in rows.roles:
             found[role] = rows.roles[role]
-        elif rows.has_header:
-            taken = {column for column in found.values() if column is not None}
-            found[role] = find_usual_column(role, [name for name in names if name not in taken])
+            continue
+        free = [name for name in names if name not in found.values()]
+        if rows.has_header:
+            found[role] = find_usual_column(role, free)
+        elif len(names) == 2 and role in ("id", "label"):
+            found[role] = next(iter(free), None)
         else:
-            found[role] = {"id": "1", "label": "2" if len(names) == 2 else None}.get(role)
+            found[role] = "1" if role == "id" and "1" in free else None
     if found["id"] is None:
         raise AnnotationError(f"{rows.path}: no column names the videos. {explain_columns(rows)}")
     if "label" not in mapping and {TEMPLATE, PLACEHOLDERS} <= set(names):
@@ -196,7 +203,9 @@ def choose_times(rows: FileRows, found: dict[str, str | None], mapping: Mapping[
         if (found[start] is None) != (found[end] is None):
             given = start if found[start] else end
             if mapping.get(given, NO_COLUMN) != NO_COLUMN:
-                raise UsageError(f"--columns names {given} without the other; give start and end")
+                raise UsageError(
+                    f"--columns names {given} without the other; give {start} and {end}"
+                )
             found[start] = found[end] = None
     if found["start"] is None:
         found["start"], found["end"] = found["start_frame"], found["end_frame"]

@@ -2,13 +2,18 @@
 
 The ways are tried in this order; a video that was found is not considered again:
 
+    path beside     the row has the path of the video below the folder of the label file
     path            the row has the path of the video below the folder
     path, no ext.   the same without the extension, or with the extension of another video format
     name            the row's path ends with that of the video, or the video's with that of the row:
                     ``a.mp4`` for x/a.mp4, ``/data/clips/x/a.mp4`` for x/a.mp4
     stem            the same without extension
-    name elsewhere  only if no row was found so far: the file name alone, in any folder
+    prefix          only if the format of the label file has a prefix: the file name without
+                    extension is the prefix and the row
+    name elsewhere  only if no row was found so far: the file name alone, in any folder, then
+                    without extension
 
+If several videos fit by name or stem, the one that shares the longest ending with the row is meant.
 A row that several videos fit equally well is ambiguous, and so is a video that several rows fit: it
 is unclear which is meant, so neither is used.
 """
@@ -57,6 +62,7 @@ def match_rows(
     """
     matcher = Matcher(list(map(normalize_path, names)), list(map(normalize_path, videos)))
     if folder:
+        folder = normalize_path(folder)
         matcher.match_equal("by path beside the label file", lambda name: f"{folder}/{name}", str)
     matcher.match_equal("by path", str, str)
     matcher.match_equal("by path without extension", remove_extension, remove_extension)
@@ -133,26 +139,27 @@ class Matcher:
     def settle(self, way: str, candidates: Iterable[int | tuple[int, ...]]) -> None:
         """Record what was found in one way.
 
-        Rows that only one video fits come first. Of the others, a video that has a row by then is
-        no longer considered.
+        Rows that only one video fits come first. For the others, a video that has a row by then is
+        no longer considered, which may leave one, and so on.
 
         Args:
             way: The way.
             candidates: For each open row, the videos that fit.
         """
-        row_by_video = self.matches.row_by_video
+        row_by_video, unclear_videos = self.matches.row_by_video, self.matches.ambiguous_videos
         open_rows, several = self.assign(way, zip(self.open_rows, candidates, strict=True))
-        is_closed = self.matches.ambiguous_videos.keys()
-        remaining = [
-            (row, tuple(v for v in videos if row_by_video[v] < 0 and v not in is_closed))
-            for row, videos in several
-        ]
-        more_rows, unclear = self.assign(way, remaining)
-        closed = {video for _, videos in unclear for video in videos}
-        for row, videos in unclear:
-            self.matches.ambiguous_rows[row] = tuple(v for v in videos if row_by_video[v] < 0)
-        closed |= self.matches.ambiguous_videos.keys()
-        self.open_rows = sorted(open_rows + more_rows) if more_rows else open_rows
+        count = -1
+        while len(several) != count:
+            count = len(several)
+            remaining = [
+                (row, tuple(v for v in videos if row_by_video[v] < 0 and v not in unclear_videos))
+                for row, videos in several
+            ]
+            more_rows, several = self.assign(way, remaining)
+            open_rows += more_rows
+        self.matches.ambiguous_rows.update(several)
+        closed = {video for _, videos in several for video in videos} | unclear_videos.keys()
+        self.open_rows = sorted(open_rows)
         self.open_videos = [v for v in self.open_videos if row_by_video[v] < 0 and v not in closed]
 
     def assign(
@@ -206,15 +213,16 @@ def choose_longest(
         key_by_video: The paths of the videos.
 
     Returns:
-        The videos that fit. Of several with which the row's path ends, the longest path is meant.
+        The videos that share the longest ending with the row's path.
     """
-    fitting = tuple(v for v in videos if has_common_ending(key, key_by_video[v]))
-    if len(fitting) < 2:
-        return fitting
-    inside = [v for v in fitting if len(key_by_video[v]) <= len(key)]
-    longest = max((len(key_by_video[v]) for v in inside), default=0)
-    deepest = tuple(v for v in inside if len(key_by_video[v]) == longest)
-    return deepest if len(deepest) == 1 else fitting
+    # Where one path ends with the other, the shorter one is the ending that they share.
+    lengths = {
+        v: min(len(key), len(key_by_video[v]))
+        for v in videos
+        if has_common_ending(key, key_by_video[v])
+    }
+    longest = max(lengths.values(), default=0)
+    return tuple(v for v, length in lengths.items() if length == longest)
 
 
 def make_index(videos: Sequence[int], keys: Sequence[str]) -> dict[str, int | tuple[int, ...]]:

@@ -17,6 +17,8 @@ FINAL = {
     "PermissionDeniedError", "UnauthenticatedError", "UnknownConfigurationKeyError",
 }  # fmt: skip
 """Names of obstore's errors that another attempt would not change."""
+PROGRAMMING_ERRORS = (AttributeError, LookupError, NameError, AssertionError)
+"""Errors that no request causes; they are raised as they are."""
 METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
 """Where obstore looks for credentials if the environment has none."""
 CREDENTIALS = {
@@ -45,12 +47,13 @@ def call_with_retries(call: Callable[[], T], url: str, name: str) -> T:
     Raises:
         MissingObjectError: There is no such object.
         StoreError: The request failed for good; the message says what to do.
+        AttributeError, LookupError, NameError or AssertionError: The code has an error.
     """
     pause = FIRST_PAUSE
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call()
-        except FlowkitError:
+        except (FlowkitError, *PROGRAMMING_ERRORS):
             raise
         except Exception as error:  # noqa: BLE001 (obstore's errors have no common base in Python)
             if attempt == ATTEMPTS or is_final(error):
@@ -98,6 +101,11 @@ def explain(error: Exception, url: str, name: str) -> StoreError:
             "region and the network, or raise FLOWKIT_REMOTE_TIMEOUT"
         )
     reason = " ".join(text.partition("\n")[0].split())
+    if is_final(error):
+        return StoreError(
+            f"{where}: the request cannot succeed ({reason}); check the address, and the settings "
+            "in the environment"
+        )
     return StoreError(
         f"{where}: cannot be reached or read ({reason}); check the address and the network, and "
         "run the same command again"

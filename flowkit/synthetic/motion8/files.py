@@ -130,7 +130,7 @@ def read_record(root: Path, config: Motion8 | None = None) -> tuple[int, Motion8
     advice = "choose another folder, or remove this one and write it again"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        generator, values = int(record["generator"]), record["config"]
+        generator, values = int(record["generator"]), {**record["config"]}
         checksums = {str(k): int(v) for k, v in record["videos"].items()}
     except FileNotFoundError as error:
         raise UsageError(f"{root} is not a motion8 folder: it has no motion8.json") from error

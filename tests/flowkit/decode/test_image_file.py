@@ -147,6 +147,7 @@ def test_files_that_cannot_be_read(tmp_path):
         with pytest.raises(VideoError, match=name) as raised:
             read_image_file(tmp_path / name)
         assert raised.value.kind == kind
+        assert ("got a directory" in str(raised.value)) == (name == "folder.jpg")
 
 
 KEEP = RGBRecipe(quality=90, keep=True)

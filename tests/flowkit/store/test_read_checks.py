@@ -108,7 +108,7 @@ def test_other_images_of_a_damaged_batch_are_read(root):
     flip(path, extent.values_position + 3)  # in frame 0
     video = Store(root, verify="read")["a"]
     assert video.rgb_bytes(1) == Store(root)["a"].rgb_bytes(1)
-    with pytest.raises(CorruptError, match=r"row 0 \(batch"):
+    with pytest.raises(CorruptError, match=r"row 0 of the video \(batch"):
         video.rgb_bytes(0)
 
 

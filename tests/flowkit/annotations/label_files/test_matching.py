@@ -23,6 +23,7 @@ def test_each_row_and_each_video_is_counted_once(rows: list[str], videos: list[s
     accounted = [*used, *matches.missing, *matches.ambiguous_rows, *in_conflicts]
     assert sorted(accounted) == list(range(len(rows)))
     for row, group in matches.ambiguous_rows.items():
+        assert len(group) > 1
         assert all(matches.row_by_video[video] < 0 for video in group), (row, group)
     for video, group in matches.ambiguous_videos.items():
         assert len(group) > 1
@@ -65,6 +66,9 @@ def test_the_order_does_not_matter(
         (["a.mp4", "x/a.mp4"], ["x/a.mp4", "a.mp4"],
          {"a.mp4": "a.mp4", "x/a.mp4": "x/a.mp4"}, [], []),
         (["/data/x/a.mp4"], ["a.mp4", "x/a.mp4"], {"x/a.mp4": "/data/x/a.mp4"}, [], []),
+        # What shares more of the path is the better fit, whichever path is longer.
+        (["x/a.mp4"], ["a.mp4", "y/x/a.mp4"], {"y/x/a.mp4": "x/a.mp4"}, [], []),
+        (["x/a.mp4"], ["a.mp4", "y/x/a.mp4", "z/x/a.mp4"], {}, ["x/a.mp4"], []),
         # Another extension, and dots that begin none.
         (["a.avi", "b.1"], ["a.mp4", "b.1.mp4"], {"a.mp4": "a.avi", "b.1.mp4": "b.1"}, [], []),
         (["v.2"], ["v.1", "x/v.2"], {"x/v.2": "v.2"}, [], []),
@@ -74,6 +78,8 @@ def test_the_order_does_not_matter(
         (["a", "d/x/a"], ["x/a.mp4", "y/a.mp4"],
          {"x/a.mp4": "d/x/a", "y/a.mp4": "a"}, [], []),
         (["a", "d/x/a"], ["x/a.mp4", "y/a.mp4", "z/a.mp4"], {"x/a.mp4": "d/x/a"}, ["a"], []),
+        (["/d/p/x/a", "x/a", "a"], ["p/x/a.mp4", "q/x/a.mp4", "q/y/a.mp4"],
+         {"p/x/a.mp4": "/d/p/x/a", "q/x/a.mp4": "x/a", "q/y/a.mp4": "a"}, [], []),
         (["1/a.mp4", "2/a.mp4"], ["a.mp4"], {}, [], ["a.mp4"]),
         (["a", "a.avi"], ["x/a.mp4"], {}, [], ["x/a.mp4"]),
         # Case counts: identifiers of YouTube differ only by it.
@@ -96,6 +102,8 @@ def test_which_video_a_row_means(
 
 def test_paths_beside_the_label_file_come_first() -> None:
     matches = match_rows(["0.mp4"], ["0.mp4", "train/0.mp4"], folder="train")
+    assert matches.row_by_video == [-1, 0]
+    matches = match_rows(["0.mp4"], ["0.mp4", "\u00e9/0.mp4"], folder="e\u0301")
     assert matches.row_by_video == [-1, 0]
 
 

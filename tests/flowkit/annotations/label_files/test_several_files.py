@@ -16,6 +16,7 @@ from flowkit.annotations.label_files import (
     parse_columns,
     read_label_files,
 )
+from flowkit.annotations.label_files.columns import is_header
 from flowkit.annotations.label_files.delimited import detect_delimiter
 from flowkit.errors import AnnotationError, UsageError
 
@@ -54,6 +55,35 @@ def test_files_of_subsets(tmp_path: Path) -> None:
         read_label_files(paths, LabelOptions(columns={"id": "1", "label": "3"}))
     with pytest.raises(UsageError, match="at least one label file"):
         read_label_files([])
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "id", "label"),
+    [
+        ("jump,a.mp4\nrun,b.mp4\n", {"id": "2"}, "a.mp4", "jump"),
+        ("jump,a.mp4\nrun,b.mp4\n", {"label": "1"}, "a.mp4", "jump"),
+        ("a.mp4,val\nb.mp4,test\n", {"subset": "2"}, "a.mp4", None),
+    ],
+)
+def test_columns_that_are_not_given_are_others(
+    tmp_path: Path, text: str, columns: dict[str, str], id: str, label: str | None
+) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    listing = read_label_files([tmp_path / "labels.csv"], LabelOptions(columns=columns))
+    assert listing.names[0] == id
+    assert [found.name for found in listing.labels[0]] == ([] if label is None else [label])
+
+
+def test_a_taken_column_names_no_videos(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("jump,a.mp4,3\nrun,b.mp4,4\n")
+    with pytest.raises(AnnotationError, match="no column names the videos"):
+        read_label_files([tmp_path / "labels.csv"], LabelOptions(columns={"label": "1"}))
+
+
+def test_a_frame_rate_is_not_the_number_of_a_column() -> None:
+    others = [["a.mp4", "jump", "3"], ["b.mp4", "run", "4"]]
+    assert is_header(["clip", "gesture", "x"], others, {"fps": "25"})
+    assert not is_header(["c.mp4", "sit", "5"], others, {"fps": "3"})
 
 
 def test_metadata_beside_the_videos(tmp_path: Path) -> None:

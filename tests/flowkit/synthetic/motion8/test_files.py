@@ -17,6 +17,7 @@ from flowkit.synthetic.motion8 import (
     render_clip,
     write_dataset,
 )
+from flowkit.synthetic.motion8.files import read_record
 
 CONFIG = Motion8(videos=8, test_videos=2, frames=5, width=64, height=48)
 
@@ -204,8 +205,9 @@ def test_foreign_videos_are_not_touched(tmp_path: Path) -> None:
 )
 def test_a_damaged_record_is_said(text: str, tmp_path: Path) -> None:
     (tmp_path / "motion8.json").write_text(text)
-    with pytest.raises(UsageError, match="damaged"):
-        load_clip(tmp_path, "left/train_00000.mp4")
+    for config in (None, CONFIG):
+        with pytest.raises(UsageError, match="damaged"):
+            read_record(tmp_path, config)
 
 
 def test_no_motion8_here(tmp_path: Path) -> None:
