@@ -214,13 +214,15 @@ def test_drivers_and_workers_of_ray_that_are_killed(tmp_path, arguments, make_cl
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_worker_that_dies_leaves_nothing(tmp_path, arguments):
+def test_a_worker_that_dies_leaves_nothing(tmp_path, arguments, make_clip):
     """The run continues without the killed worker, and removes what that has left."""
-    for n in range(3):
+    for n in range(3):  # each takes about a second, so that its file is seen while it is written
+        make_clip(tmp_path / "v" / f"{n}.mp4", frames=240, width=96, height=72, seed=n)
         (tmp_path / "v" / f"{n}.mp4").rename(tmp_path / "v" / f"{n}.avi")
     driver = start_command(arguments, tmp_path / "feats")
     while driver.poll() is None and not list((tmp_path / "feats").glob("*.npy.*.part")):
         time.sleep(0.005)
+    assert driver.poll() is None, (tmp_path / "feats.log").read_text()
     for child in psutil.Process(driver.pid).children(recursive=True):
         if child.name().startswith("ray::Actor"):
             child.kill()
