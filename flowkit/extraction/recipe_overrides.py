@@ -90,7 +90,7 @@ def choose_recipe(
     A value that the user did not set is that of the store; in a new store it is that of ``base``,
     or else the default. A command can thus be repeated without its options. Where ``size``,
     ``short_side`` or ``no_resize`` is set, ``upsize`` and ``square_pixels`` are false unless they
-    are set too. Of the values that differ from the store, only the method and weights of flow are
+    are set too. Among the values that differ from the store, only method and weights of flow are
     refused here; `create_or_open` refuses the others later.
 
     Args:

@@ -66,7 +66,7 @@ def test_training_stops_goes_on_and_is_evaluated(tmp_path, store, settings):
 
 
 def test_a_signal_sets_the_exit_status_also_with_stop_after(tmp_path, store, settings, monkeypatch):
-    def train_until_signal(run, store, settings, log, *, stop):
+    def train_until_signal(run, store, settings, log, stop):
         stop.signalled = True
         return False
 

@@ -14,7 +14,7 @@ from models.weights.pretrained import read_weights
 from train.evaluation.evaluate import evaluate
 from train.evaluation.scores import combine_views, load_scores
 from train.loop.losses import find_correct
-from train.loop.session import train
+from train.loop.session import StopCondition, train
 from train.report.figures import Source
 from train.report.figures.curves import draw_curves
 from train.report.report import write_report
@@ -107,7 +107,7 @@ def test_windows_go_on_with_the_same_bits(begin, store):
     whole, broken = (begin(name, **changes) for name in ("whole", "broken"))
     assert train(whole, store, SETTINGS, lambda text: None)
     for _ in range(3):
-        assert not train(broken, store, SETTINGS, lambda text: None, steps=1)
+        assert not train(broken, store, SETTINGS, lambda text: None, StopCondition(1))
     assert train(broken, store, SETTINGS, lambda text: None)
     assert_same_run(whole, broken)
 
@@ -201,7 +201,7 @@ def test_attention_between_clips_goes_on_with_the_same_bits(begin, store):
         begin(name, iterations=1, phases=only, **changes) for name in ("whole", "broken")
     )
     assert train(whole, store, SETTINGS, lambda text: None)
-    while not train(broken, store, SETTINGS, lambda text: None, steps=1):
+    while not train(broken, store, SETTINGS, lambda text: None, StopCondition(1)):
         pass
     assert len(broken.facts["sessions"]) >= 6  # one for each step
     assert_same_run(whole, broken)

@@ -11,7 +11,7 @@ import torch
 from flowkit.errors import UsageError
 from models.networks.pyramid import PyramidTwoStream
 from train.evaluation.evaluate import evaluate
-from train.loop.session import train
+from train.loop.session import StopCondition, train
 from train.recipe.recipe import change_recipe
 from train.report.figures import FIGURES, Source
 from train.report.figures.receptive import SCALES, find_thresholds, mark_salient
@@ -54,7 +54,7 @@ def test_it_goes_on_with_the_same_bits(begin_pyramid, store):
     whole, broken = begin_pyramid("whole"), begin_pyramid("broken")
     train(whole, store, SETTINGS, lambda text: None)
     for _ in range(9):
-        train(broken, store, SETTINGS, lambda text: None, steps=1)
+        train(broken, store, SETTINGS, lambda text: None, StopCondition(1))
     assert broken.is_finished()
     for phase in list_phases(whole.recipe):
         a, b = (load_phase_network(run, phase, phase.branch) for run in (whole, broken))

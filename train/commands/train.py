@@ -98,7 +98,7 @@ def train(
     )  # fmt: skip
     opened_run, opened_store = start_run(run, draft, Store(store), click.echo)
     stop = StopCondition(stop_after)
-    if train_run(opened_run, opened_store, settings, click.echo, stop=stop):
+    if train_run(opened_run, opened_store, settings, click.echo, stop):
         click.echo(f"finished. flowkit evaluate {run} --store {describe_location(store)}")
         return 0
     click.echo("stopped; run the same command again to continue", err=True)

@@ -183,7 +183,6 @@ def train(
     store: Store,
     settings: Settings,
     log: Log,
-    steps: int | None = None,
     stop: StopCondition | None = None,
 ) -> bool:
     """Train the unfinished phases of a run.
@@ -197,8 +196,7 @@ def train(
         store: The store that the run was created on.
         settings: Device, precision and processes.
         log: Receives lines of text for the user.
-        steps: Number of steps after which to stop, or None for no limit.
-        stop: Used instead of ``steps``, by callers that need to know whether a signal came.
+        stop: When training stops before it is finished. Default: after a signal.
 
     Returns:
         Whether the run is finished now.
@@ -206,7 +204,7 @@ def train(
     Raises:
         RunError: Another process is training the run, the store changed, or training failed.
     """
-    stop = stop or StopCondition(steps)
+    stop = stop or StopCondition()
     with run.lock():
         run.check_store(store, unchanged=True)
         if run.is_finished():

@@ -12,8 +12,8 @@ DIRECTORY = 0x10
 def check_archive(path: Path) -> None:
     """Check the CRC-32 of every part of a file of `torch.save`.
 
-    A changed byte in the values of a tensor would otherwise be loaded as another weight. Of a part
-    that is marked as a folder, `torch.load` reads nothing, and takes what the memory held before.
+    A changed byte in the values of a tensor would otherwise be loaded as another weight. If a part
+    is marked as a folder, `torch.load` reads nothing, and takes what the memory held before.
 
     Args:
         path: The file, a ZIP archive, as flowkit writes it.

@@ -9,7 +9,7 @@ from flowkit.store import Store, read_annotations, rebuild_index, write_annotati
 from models.networks.two_stream import TwoStream
 from train.evaluation.evaluate import evaluate
 from train.evaluation.scores import load_scores
-from train.loop.session import train
+from train.loop.session import StopCondition, train
 from train.recipe.recipe import change_recipe, read_recipe
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings, create_run
@@ -107,7 +107,7 @@ def test_the_control_takes_flow_of_another_class_and_nothing_else(tiny, store):
 
 def test_an_unfinished_run_is_not_evaluated(begin, store):
     run = begin()
-    train(run, store, SETTINGS, silent, steps=6)
+    train(run, store, SETTINGS, silent, StopCondition(6))
     with pytest.raises(RunError, match=r"not finished \(phases to train: rgb, iter_1, uniform"):
         evaluate(run, store, SETTINGS)
     assert not (run.path / "scores").exists()

@@ -94,7 +94,7 @@ def test_a_run_stopped_after_any_step_ends_with_the_same_bits(begin, store, work
     train(whole, store, SETTINGS, silent)  # how many workers there are changes nothing
     broken = begin("broken", network__dropout=0.3, **short)
     sessions = 0
-    while not train(broken, store, settings, silent, steps=1 if not workers else 3):
+    while not train(broken, store, settings, silent, StopCondition(1 if not workers else 3)):
         assert not broken.is_finished()
         sessions += 1
     assert sessions >= (4 * 4 - 1 if not workers else 1)
@@ -113,7 +113,7 @@ def test_steps_after_the_last_checkpoint_are_taken_again(begin, store):
     short = {"iterations": 0, "streams": "[flow]", "testing__controls": "[]"}
     whole, killed = begin("whole", **short), begin("killed", **short)
     train(whole, store, SETTINGS, silent)
-    assert not train(killed, store, SETTINGS, silent, steps=3)
+    assert not train(killed, store, SETTINGS, silent, StopCondition(3))
     folder = killed.folder("flow")
     with (folder / "steps.jsonl").open("a") as file:
         file.write('{"step": 4, "epoch": 2, "loss": 9.0, "rate": 1}\n{"step": 5, "ep')
@@ -248,7 +248,7 @@ def test_partial_batch_norm_keeps_all_but_the_first(begin, store):
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(begin, store):
     run = begin(training__epochs=40, iterations=0, streams="[rgb]", testing__controls="[]")
-    assert not train(run, store, SETTINGS, silent, steps=3)
+    assert not train(run, store, SETTINGS, silent, StopCondition(3))
     folder = run.folder("rgb")
     good = read_tensors(folder / "checkpoint.pt")
     assert good["step"] == 3
@@ -272,7 +272,7 @@ def test_weights_that_are_no_numbers_are_not_saved(begin, store, monkeypatch):
 
     monkeypatch.setattr("train.loop.epochs.take_step", spoil)
     with pytest.raises(RunError, match=r"step 1 gave weights that are not finite \(flow.fc.weight"):
-        train(run, store, SETTINGS, silent, steps=1)
+        train(run, store, SETTINGS, silent, StopCondition(1))
     assert not (run.folder("flow") / "checkpoint.pt").exists()
     assert not run.is_finished()
 
@@ -281,7 +281,7 @@ def test_a_checkpoint_of_another_model_names_the_keys(begin, store):
     run = begin("a", iterations=0, streams="[flow]", testing__controls="[]")
     other = begin("b", iterations=0, streams="[flow]", testing__controls="[]", network__width=6)
     for one in (run, other):
-        assert not train(one, store, SETTINGS, silent, steps=1)
+        assert not train(one, store, SETTINGS, silent, StopCondition(1))
     source = other.folder("flow") / "checkpoint.pt"
     source.rename(run.folder("flow") / "checkpoint.pt")
     with pytest.raises(RunError, match=r"another model: \d+ weights differ \(.*, …\); train"):

@@ -30,7 +30,7 @@ from train.features.network import NetworkOptions
 from train.features.network_loading import load_feature_network
 from train.features.run import Options, extract_features
 from train.loop.optimizers import make_progress
-from train.loop.session import train
+from train.loop.session import StopCondition, train
 from train.recipe.draft import make_draft
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.phases import list_phases
@@ -129,7 +129,7 @@ def test_it_learns_and_says_who_is_silent(trained):
 def test_a_resumed_training_ends_with_the_same_bits(trained, tmp_path):
     run, store, _ = trained
     again = create_run(tmp_path / "again", tiny(), store)
-    assert not train(again, store, SETTINGS, lambda text: None, steps=7)
+    assert not train(again, store, SETTINGS, lambda text: None, StopCondition(7))
     assert train(again, store, SETTINGS, lambda text: None)
     first, second = (read_weights(r.folder("audio") / "weights.pt") for r in (run, again))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -6,7 +6,7 @@ import torch
 from flowkit.errors import UsageError
 from models.backbones.resnet import ResNet
 from models.weights.pretrained import cross_modality_init
-from train.loop.session import train
+from train.loop.session import StopCondition, train
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings
 from train.tasks.networks import load_phase_network, select_weights, start_network
@@ -97,7 +97,7 @@ def test_an_iteration_needs_the_phase_before_it(begin):
 
 def test_iter_1_begins_with_blocks_that_are_the_identity(begin, store):
     run = begin()
-    train(run, store, SETTINGS, lambda text: None, steps=5)  # flow is finished
+    train(run, store, SETTINGS, lambda text: None, StopCondition(5))  # flow is finished
     network = start_network(run, phase_of(run, "iter_1"))
     flow = load_phase_network(run, phase_of(run, "flow"), "flow")
     for name, tensor in flow.flow.state_dict().items():

@@ -25,7 +25,7 @@ from train.evaluation.evaluate import evaluate
 from train.evaluation.predict import predict_stored, predict_video
 from train.evaluation.scores import load_scores
 from train.loop.losses import measure_loss, weigh_classes
-from train.loop.session import train
+from train.loop.session import StopCondition, train
 from train.recipe.recipe import change_recipe, read_recipe
 from train.recipe.set_section import ATTENTION_METHODS, Method
 from train.report.figures.drawing import Source
@@ -152,7 +152,7 @@ def test_a_run_stopped_after_any_step_ends_with_the_same_bits(features, tmp_path
     assert train(whole, features, SETTINGS, silent)
     broken = begin(tmp_path / "broken", features, changes)
     sessions = 0
-    while not train(broken, features, SETTINGS, silent, steps=1):
+    while not train(broken, features, SETTINGS, silent, StopCondition(1)):
         sessions += 1
     assert sessions == 6  # 16 videos in batches of 8, 3 epochs
     a, b = weights_of(whole), weights_of(broken)
@@ -310,7 +310,7 @@ def test_weights_of_another_network_are_refused(features, tmp_path):
 
 def test_features_of_other_weights_are_refused_naming_both(features, tmp_path):
     run = begin(tmp_path / "run", features)
-    assert not train(run, features, SETTINGS, silent, steps=1)
+    assert not train(run, features, SETTINGS, silent, StopCondition(1))
     other = write_features(tmp_path / "other", weights="dd")
     with pytest.raises(RunError, match=r"features/look .*weights: aa → dd"):
         train(run, other, SETTINGS, silent)
